@@ -1,0 +1,157 @@
+//! The storage seam: the one line between what cannot fail and what can.
+//!
+//! *Writing mapped memory is not I/O.* Once a file's blocks are reserved and its pages present, a
+//! store to them cannot fail and does not block: [`Memory`]. Whatever can block or fail is an
+//! [`Op`] with a completion: [`Disk`]. During boot and at the end of a stop nothing else runs, and
+//! the same operations are performed on the spot: [`Disk::perform`].
+//!
+//! Paths are relative to the store's root, `/`-separated, without `.` or `..`.
+
+use bytes::Bytes;
+
+/// An open file, as an effect can carry it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId(pub u32);
+
+/// Names one submitted operation; chosen by the submitter, unique while the operation runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// What can block or fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op<'a> {
+    /// Create a file of `len` zero bytes with every block reserved (a full disk fails here, not
+    /// at a later write), map it, and make its directory entry durable. Missing directories are
+    /// created. Done: [`Done::Opened`].
+    Allocate {
+        /// Where.
+        path: &'a str,
+        /// Bytes.
+        len: u64,
+    },
+    /// Unmap (once the last lease is gone) and delete a file; the directory is synced.
+    Delete {
+        /// Which.
+        file: FileId,
+    },
+    /// Map an existing file at its present length. Done: [`Done::Opened`].
+    Open {
+        /// Where.
+        path: &'a str,
+    },
+    /// Delete a file that is not open; the directory is synced. Fine if it does not exist.
+    Remove {
+        /// Where.
+        path: &'a str,
+    },
+    /// Replace a small file atomically and durably: write a temporary, sync it, keep the previous
+    /// version as `<path>.bak`, rename, sync the directory. A crash at any point leaves the old
+    /// version or the new one readable under `path` or `path.bak`.
+    Replace {
+        /// Where.
+        path: &'a str,
+        /// The whole new content.
+        bytes: &'a [u8],
+    },
+    /// Make bytes `from..to` of a file durable.
+    Sync {
+        /// Which.
+        file: FileId,
+        /// First byte.
+        from: u64,
+        /// Behind the last byte.
+        to: u64,
+    },
+    /// Make bytes `from..to` read as zero, keeping the blocks reserved. Durable only after a
+    /// following [`Op::Sync`].
+    Zero {
+        /// Which.
+        file: FileId,
+        /// First byte.
+        from: u64,
+        /// Behind the last byte.
+        to: u64,
+    },
+}
+
+/// What an operation brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// The operation had no result but success.
+    Finished,
+    /// `Allocate` and `Open`: the file, mapped, `len` bytes long.
+    Opened {
+        /// Its handle.
+        file: FileId,
+        /// Its length in bytes.
+        len: u64,
+    },
+}
+
+/// Why an operation failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// No space left on the device.
+    #[error("no space left on the device for {path}")]
+    Full {
+        /// What did not fit.
+        path: String,
+    },
+    /// The device, or the file system, said no.
+    #[error("{op} {path}: {why}")]
+    Io {
+        /// The operation, in a word.
+        op: &'static str,
+        /// On what.
+        path: String,
+        /// The system's own words.
+        why: String,
+    },
+    /// The machine died here. Only the simulated disk says so; whoever receives it stops at once.
+    #[error("the machine died")]
+    Crashed,
+}
+
+/// A name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// The last component of its path.
+    pub name: String,
+    /// Bytes; 0 for a directory.
+    pub len: u64,
+    /// Is it a directory?
+    pub is_dir: bool,
+}
+
+/// The mapped bytes of open files.
+pub trait Memory {
+    /// Bytes `at..at + len` of `file`. Panics beyond its end: the caller checked a length wrongly.
+    fn bytes(&self, file: FileId, at: u64, len: usize) -> &[u8];
+
+    /// The same bytes, to be written, by the one writer.
+    fn slot(&mut self, file: FileId, at: u64, len: usize) -> &mut [u8];
+
+    /// The same bytes, kept alive for as long as the lease is, without copying where the medium
+    /// allows. The file stays mapped until the last lease is gone. The bytes must not be written
+    /// any more: only published records are leased.
+    fn lease(&self, file: FileId, at: u64, len: usize) -> Bytes;
+}
+
+/// Memory, and the operations that can block or fail.
+pub trait Disk: Memory {
+    /// The entries of a directory, sorted by name; empty if it does not exist. Boot only.
+    fn list(&mut self, dir: &str) -> Result<Vec<Entry>, Fault>;
+
+    /// A small file, whole; `None` if it does not exist. Boot only.
+    fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>, Fault>;
+
+    /// Does `op` now and waits for it. Boot, and the end of a stop, only.
+    fn perform(&mut self, op: Op<'_>) -> Result<Done, Fault>;
+
+    /// Starts `op`. Never blocks, never fails: the outcome is polled. Operations on one file
+    /// complete in the order they were submitted.
+    fn submit(&mut self, token: Token, op: Op<'_>);
+
+    /// The next completion, if there is one.
+    fn poll(&mut self) -> Option<(Token, Result<Done, Fault>)>;
+}
