@@ -1,1 +1,9 @@
+//! The machines of Hotfire: everything that decides, and nothing that does.
+//!
+//! | room | what |
+//! |---|---|
+//! | [`machine`] | what a machine is: inputs in, effects out, time handed in |
+//! | [`domain`] | requests, responses and the nouns in them; no bytes of a wire |
 
+pub mod domain;
+pub mod machine;
