@@ -4,6 +4,10 @@
 //! |---|---|
 //! | [`machine`] | what a machine is: inputs in, effects out, time handed in |
 //! | [`domain`] | requests, responses and the nouns in them; no bytes of a wire |
+//! | [`namesrv`] | the name server: who is alive, who has which topic |
+//! | [`broker`] | the broker: topics, sends, pulls, groups, offsets, locks |
 
+pub mod broker;
 pub mod domain;
 pub mod machine;
+pub mod namesrv;

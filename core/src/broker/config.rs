@@ -1,0 +1,138 @@
+//! What an operator may set of a broker, in domain terms. Keys of `broker.conf` are mapped onto
+//! it by hotfire-nodes.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hotfire_storage::text::Text;
+
+use crate::domain::BrokerIdentity;
+
+/// When appended bytes are made durable, and who waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushPolicy {
+    /// ASYNC_FLUSH: nobody waits.
+    Async {
+        /// Look this often (`flushIntervalCommitLog`).
+        every: Duration,
+        /// Sync when at least this many 4 KiB pages are dirty (`flushCommitLogLeastPages`).
+        least_pages: u32,
+        /// Sync whatever is dirty after this long (`flushCommitLogThoroughInterval`).
+        thorough: Duration,
+    },
+    /// SYNC_FLUSH: a send is answered once its bytes are durable.
+    Sync {
+        /// How long a send waits at most (`syncFlushTimeout`).
+        timeout: Duration,
+    },
+}
+
+impl Default for FlushPolicy {
+    fn default() -> Self {
+        Self::Async {
+            every: Duration::from_millis(500),
+            least_pages: 4,
+            thorough: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Bounds of what a broker keeps.
+#[derive(Clone, Debug)]
+pub struct BrokerLimits {
+    /// Topics.
+    pub topics: usize,
+    /// Consumer and producer groups, each.
+    pub groups: usize,
+    /// Clients of one group.
+    pub clients_per_group: usize,
+    /// Queues of one topic.
+    pub queues_per_topic: u32,
+    /// Pulls held until a message arrives.
+    pub waiting_pulls: usize,
+    /// Sends that wait for a sync, or for the next file.
+    pub waiting_sends: usize,
+    /// Bytes of sends that wait for the next file.
+    pub parked_bytes: usize,
+    /// Messages of one batch.
+    pub batch_messages: usize,
+}
+
+impl Default for BrokerLimits {
+    fn default() -> Self {
+        Self {
+            topics: 100_000,
+            groups: 100_000,
+            clients_per_group: 10_000,
+            queues_per_topic: 16_384,
+            waiting_pulls: 100_000,
+            waiting_sends: 100_000,
+            parked_bytes: 256 << 20,
+            batch_messages: 10_000,
+        }
+    }
+}
+
+/// A broker's settings.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    /// Who it is.
+    pub identity: BrokerIdentity,
+    /// Where slaves fetch the log, `host:port`.
+    pub ha_addr: Text,
+    /// The address in its records and message ids: `brokerIP1` and `listenPort`.
+    pub store_host: SocketAddr,
+    /// Permission bits of the whole broker (`brokerPermission`).
+    pub permission: i32,
+    /// Create a topic on the first send to it (`autoCreateTopicEnable`).
+    pub auto_create_topic: bool,
+    /// Create a group on its first heartbeat (`autoCreateSubscriptionGroup`).
+    pub auto_create_group: bool,
+    /// Queues of the template topic (`defaultTopicQueueNums`).
+    pub default_topic_queues: u32,
+    /// Largest body, in bytes (`maxMessageSize`).
+    pub max_message_size: u32,
+    /// When bytes are made durable.
+    pub flush: FlushPolicy,
+    /// Hold a pull that finds nothing (`longPollingEnable`).
+    pub long_polling: bool,
+    /// How long to hold it when long polling is off (`shortPollingTimeMills`).
+    pub short_polling: Duration,
+    /// How often name servers are told, change or not (`registerNameServerPeriod`).
+    pub register_every: Duration,
+    /// How often consumer offsets are saved (`flushConsumerOffsetInterval`).
+    pub save_offsets_every: Duration,
+    /// Silence after which a client is gone (`channelExpiredTimeout`).
+    pub client_expiry: Duration,
+    /// Life of a queue lock (`rocketmq.broker.rebalance.lockMaxLiveTime`).
+    pub lock_life: Duration,
+    /// Bounds.
+    pub limits: BrokerLimits,
+    /// Seeds the broker's own choices (which queue, when a send names none).
+    pub seed: u64,
+}
+
+impl BrokerConfig {
+    /// The defaults, for this broker.
+    pub fn new(identity: BrokerIdentity, store_host: SocketAddr, ha_addr: Text) -> Self {
+        Self {
+            identity,
+            ha_addr,
+            store_host,
+            permission: 6,
+            auto_create_topic: true,
+            auto_create_group: true,
+            default_topic_queues: 8,
+            max_message_size: 4 << 20,
+            flush: FlushPolicy::default(),
+            long_polling: true,
+            short_polling: Duration::from_secs(1),
+            register_every: Duration::from_secs(30),
+            save_offsets_every: Duration::from_secs(5),
+            client_expiry: Duration::from_secs(120),
+            lock_life: Duration::from_secs(60),
+            limits: BrokerLimits::default(),
+            seed: 0,
+        }
+    }
+}

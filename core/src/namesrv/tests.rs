@@ -1,0 +1,174 @@
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::*;
+use crate::domain::{
+    BrokerId, BrokerIdentity, DataVersion, Language, RegisteredTopic, Registration,
+};
+
+fn at(secs: u64) -> Now {
+    Now { mono: Mono::from_micros(secs * 1_000_000), ..Now::default() }
+}
+
+fn caller(conn: u64) -> Caller {
+    Caller {
+        conn: ConnId(conn),
+        peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+        opaque: 1,
+        oneway: false,
+        language: Language::JAVA,
+        version: 493,
+        json: true,
+    }
+}
+
+fn topics(names: &[&str]) -> Vec<RegisteredTopic> {
+    let topic = |name: &&str| RegisteredTopic {
+        topic: Text::from(*name),
+        read_queues: 4,
+        write_queues: 4,
+        perm: 6,
+        sys_flag: 0,
+        order: false,
+    };
+    names.iter().map(topic).collect()
+}
+
+fn registration(id: i64, addr: &str, names: &[&str], counter: i64) -> Registration {
+    Registration {
+        broker: BrokerIdentity {
+            cluster: "c".into(),
+            broker_name: "b".into(),
+            addr: addr.into(),
+            id: BrokerId(id),
+        },
+        ha_addr: format!("{addr}2").into(),
+        heartbeat_timeout_ms: None,
+        enable_acting_master: Some(false),
+        data_version: DataVersion { counter, ..DataVersion::default() },
+        topics: topics(names),
+    }
+}
+
+struct Rig(NameServer);
+
+impl Rig {
+    fn new() -> Self {
+        Self(NameServer::new(NameServerConfig::default(), KvConfig::default(), at(0)))
+    }
+
+    fn ask(&mut self, secs: u64, conn: u64, request: NameRequest) -> NameResponse {
+        self.0.handle(at(secs), Input::Request { caller: caller(conn), request });
+        loop {
+            self.0.verify();
+            match self.0.poll(at(secs)) {
+                Some(Effect::Answer { response, .. }) => return response,
+                Some(Effect::SaveKv) => {}
+                None => panic!("every request is answered"),
+            }
+        }
+    }
+
+    fn register(&mut self, secs: u64, conn: u64, what: Registration) -> NameResponse {
+        self.ask(secs, conn, NameRequest::Register(Box::new(what)))
+    }
+
+    fn has_route(&mut self, secs: u64, topic: &str) -> bool {
+        matches!(
+            self.ask(secs, 99, NameRequest::Route { topic: topic.into() }),
+            NameResponse::Route(_)
+        )
+    }
+}
+
+#[test]
+fn a_registered_topic_has_a_route_until_its_brokers_connection_closes() {
+    let mut rig = Rig::new();
+    rig.register(0, 1, registration(0, "h:1", &["t", "u"], 1));
+    assert!(rig.has_route(1, "t"));
+    assert!(!rig.has_route(1, "other"));
+    rig.0.handle(at(2), Input::Closed { conn: ConnId(1) });
+    assert!(!rig.has_route(2, "t"));
+}
+
+#[test]
+fn a_broker_that_is_silent_for_longer_than_120_s_is_forgotten_and_not_before() {
+    let mut rig = Rig::new();
+    rig.register(0, 1, registration(0, "h:1", &["t", "u"], 1));
+    assert!(rig.has_route(120, "t"));
+    assert!(!rig.has_route(126, "t"));
+}
+
+#[test]
+fn a_heartbeat_or_a_version_query_keeps_a_broker_alive() {
+    let mut rig = Rig::new();
+    rig.register(0, 1, registration(0, "h:1", &["t", "u"], 1));
+    let beat = NameRequest::BrokerHeartbeat { addr: "h:1".into(), cluster: "c".into() };
+    rig.ask(100, 1, beat);
+    assert!(rig.has_route(200, "t"));
+    let broker = registration(0, "h:1", &[], 1).broker;
+    let version = DataVersion { counter: 1, ..DataVersion::default() };
+    let answer = rig.ask(210, 1, NameRequest::QueryDataVersion { broker, version });
+    assert_eq!(answer, NameResponse::DataVersion { changed: false, stored: Some(version) });
+    assert!(rig.has_route(320, "t"));
+}
+
+#[test]
+fn an_unknown_broker_with_a_single_topic_must_register_in_full_first() {
+    let mut rig = Rig::new();
+    let answer = rig.register(0, 1, registration(0, "h:1", &["t"], 1));
+    assert!(matches!(answer, NameResponse::Refused { code: Code::SystemError, .. }));
+    assert!(!rig.has_route(0, "t"));
+    rig.register(0, 1, registration(0, "h:1", &["t", "u"], 1));
+    rig.register(0, 1, registration(0, "h:1", &["v"], 2));
+    assert!(rig.has_route(0, "t") && rig.has_route(0, "v"));
+}
+
+#[test]
+fn a_slave_learns_its_master_and_brings_no_topics() {
+    let mut rig = Rig::new();
+    rig.register(0, 1, registration(0, "m:1", &["t", "u"], 1));
+    let answer = rig.register(0, 2, registration(1, "s:1", &["x", "y"], 1));
+    let NameResponse::Registered { ha_addr, master_addr, .. } = answer else { panic!() };
+    assert_eq!(master_addr.as_deref(), Some("m:1"));
+    assert_eq!(ha_addr.as_deref(), Some("m:12"));
+    assert!(!rig.has_route(0, "x"));
+}
+
+/// apache/rocketmq 5374: a farewell names the id that its sender once had.
+#[test]
+fn a_late_farewell_of_a_former_master_does_not_remove_its_successor() {
+    let mut rig = Rig::new();
+    rig.register(0, 1, registration(0, "old:1", &["t", "u"], 1));
+    rig.register(1, 2, registration(0, "new:1", &["t", "u"], 2));
+    rig.ask(2, 1, NameRequest::Unregister(registration(0, "old:1", &[], 1).broker));
+    assert!(rig.has_route(2, "t"));
+    rig.0.handle(at(3), Input::Closed { conn: ConnId(1) });
+    assert!(rig.has_route(3, "t"));
+}
+
+#[test]
+fn wiped_write_permission_lasts_until_the_broker_registers_a_new_version() {
+    let mut rig = Rig::new();
+    rig.register(0, 1, registration(0, "h:1", &["t", "u"], 1));
+    let wipe = NameRequest::SetWritePerm { broker_name: "b".into(), writable: false };
+    assert_eq!(rig.ask(0, 9, wipe), NameResponse::WritePerm { writable: false, topics: 2 });
+    let perm = |rig: &mut Rig| match rig.ask(1, 9, NameRequest::Route { topic: "t".into() }) {
+        NameResponse::Route(route) => route.queues[0].perm,
+        other => panic!("{other:?}"),
+    };
+    rig.register(1, 1, registration(0, "h:1", &["t", "u"], 1));
+    assert_eq!(perm(&mut rig), 4);
+    rig.register(1, 1, registration(0, "h:1", &["t", "u"], 2));
+    assert_eq!(perm(&mut rig), 6);
+}
+
+#[test]
+fn kv_changes_are_saved_before_they_are_acknowledged_and_only_changes_are() {
+    let mut rig = Rig::new();
+    let put = || NameRequest::PutKv { namespace: "n".into(), key: "k".into(), value: "v".into() };
+    rig.0.handle(at(0), Input::Request { caller: caller(1), request: put() });
+    assert_eq!(rig.0.poll(at(0)), Some(Effect::SaveKv));
+    assert!(matches!(rig.0.poll(at(0)), Some(Effect::Answer { .. })));
+    rig.0.handle(at(0), Input::Request { caller: caller(1), request: put() });
+    assert!(matches!(rig.0.poll(at(0)), Some(Effect::Answer { .. })));
+}
