@@ -1,1 +1,3 @@
-fn main(){}
+//! The `hotfire` binary.
+
+fn main() {}
