@@ -4,8 +4,35 @@
 //! |---|---|
 //! | [`position`], [`time`], [`text`] | the words everything else is said in |
 //! | [`seam`] | [`Memory`](seam::Memory) and [`Disk`](seam::Disk): what cannot fail, and what can |
+//! | [`plain`] | a disk in memory, for tests |
+//! | [`record`] | the message as it lies in the log |
+//! | `chain`, `commit_log` | equal-sized files as one address space; the log in them |
+//! | [`queue`], `consume_queue`, `batch_queue`, `dispatch` | units, and the record they come from |
+//! | [`recover`], [`checkpoint`] | from whatever a crash left to a store that can serve |
+//! | [`store`], [`settings`] | all of it as one machine |
 
+mod batch_queue;
+mod chain;
+pub mod checkpoint;
+mod commit_log;
+mod consume_queue;
+mod dispatch;
+pub mod plain;
 pub mod position;
+pub mod queue;
+mod queues;
+pub mod record;
+pub mod recover;
 pub mod seam;
+pub mod settings;
+pub mod store;
 pub mod text;
 pub mod time;
+
+pub use consume_queue::Unit;
+pub use queue::{Kind, QueueRange};
+pub use recover::{OpenError, Opened};
+pub use settings::Settings;
+pub use store::{
+    AppendError, Appended, Boundary, LoadError, Loaded, QueueView, Store, StoreEvent, load,
+};

@@ -145,7 +145,8 @@ pub trait Disk: Memory {
     /// A small file, whole; `None` if it does not exist. Boot only.
     fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>, Fault>;
 
-    /// Does `op` now and waits for it. Boot, and the end of a stop, only.
+    /// Does `op` now and waits for it. Boot, and the end of a stop, only. Operations submitted
+    /// before are over when it returns; their completions are there to be polled.
     fn perform(&mut self, op: Op<'_>) -> Result<Done, Fault>;
 
     /// Starts `op`. Never blocks, never fails: the outcome is polled. Operations on one file

@@ -1,0 +1,162 @@
+//! The CommitLog: every message of the broker, one behind the other (store.md 4).
+//!
+//! ```text
+//!  | record | record | … | blank |   | record | …   written          room_end
+//!  '---------- file -------------'   '------- file ----^---------------'
+//! ```
+//!
+//! A record never crosses a file's end: what does not fit, eight bytes for the blank record
+//! included, goes to the next file. That file is allocated while the current one still has room,
+//! so that rolling is a store to memory. Bytes behind `written` are nobody's.
+
+use crate::chain::{Ahead, Chain};
+use crate::position::{Physical, Span, Written};
+use crate::record::{BLANK_HEADER, Crc, MAGIC_BLANK, Record, Verdict, check};
+use crate::seam::{Fault, Memory};
+
+/// Files up to this size are small enough to roll within one turn: the next one is always asked
+/// for at once. Larger ones are asked for when the current one is half full.
+const EAGER_FILE_MAX: u64 = 64 * 1024;
+
+/// Where the next bytes can go.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Behind the last record.
+    Here,
+    /// To the beginning of the next file, which is ready.
+    Next,
+    /// To a next file that is not there yet.
+    Wait,
+    /// To a next file that could not be allocated.
+    Full(Fault),
+}
+
+#[derive(Debug)]
+pub(crate) struct CommitLog {
+    pub(crate) chain: Chain,
+    written: u64,
+}
+
+impl CommitLog {
+    pub(crate) fn new(chain: Chain) -> Self {
+        let written = chain.start();
+        Self { chain, written }
+    }
+
+    pub(crate) fn start(&self) -> Physical {
+        Physical::new(self.chain.start())
+    }
+
+    pub(crate) fn written(&self) -> Written {
+        Written::upto(Physical::new(self.written))
+    }
+
+    /// Recovery found the end.
+    pub(crate) fn set_end(&mut self, end: Physical) {
+        self.written = end.get();
+    }
+
+    /// Can a file hold `len` bytes and the blank record behind them?
+    pub(crate) fn fits_a_file(&self, len: u64) -> bool {
+        len + u64::from(BLANK_HEADER) <= self.chain.file_len()
+    }
+
+    pub(crate) fn place(&self, len: u32) -> Place {
+        let need = u64::from(len) + u64::from(BLANK_HEADER);
+        let left = self.left();
+        let file_len = self.chain.file_len();
+        match (need <= left, self.chain.room_end() - self.written) {
+            (true, _) => Place::Here,
+            (false, room) if left > 0 && room >= left + file_len => Place::Next,
+            _ => match self.chain.ahead() {
+                Ahead::Failed(fault) => Place::Full(fault.clone()),
+                Ahead::Asked | Ahead::Idle => Place::Wait,
+            },
+        }
+    }
+
+    /// Is it time to have the next file allocated?
+    pub(crate) fn wants_room(&self) -> bool {
+        let (file_len, room) = (self.chain.file_len(), self.chain.room_end() - self.written);
+        let half_full = room <= file_len / 2;
+        let eager = file_len <= EAGER_FILE_MAX && room <= file_len;
+        half_full || eager
+    }
+
+    /// Closes the current file with a blank record.
+    pub(crate) fn roll(&mut self, memory: &mut impl Memory) {
+        let left = u32::try_from(self.left()).expect("a file is shorter than 4 GiB");
+        assert!(left >= BLANK_HEADER, "eight bytes are always kept free");
+        let (file, at) = self.chain.locate(self.written).expect("there is a current file");
+        let slot = memory.slot(file, at, BLANK_HEADER as usize);
+        slot[..4].copy_from_slice(&left.to_be_bytes());
+        slot[4..].copy_from_slice(&MAGIC_BLANK.to_be_bytes());
+        self.written += u64::from(left);
+    }
+
+    /// Where the next `len` bytes go; the caller found [`Place::Here`].
+    pub(crate) fn slot<'a>(&self, memory: &'a mut impl Memory, len: u32) -> &'a mut [u8] {
+        let (file, at) = self.chain.locate(self.written).expect("there is a current file");
+        memory.slot(file, at, len as usize)
+    }
+
+    /// Those bytes are a record now.
+    pub(crate) fn publish(&mut self, len: u32) {
+        assert!(self.fits_a_file(u64::from(len)) && u64::from(len) < self.left());
+        self.written += u64::from(len);
+    }
+
+    pub(crate) fn view<'a>(&self, memory: &'a impl Memory, span: Span) -> &'a [u8] {
+        assert!(self.written().covers(span.end()), "only what was written is read");
+        let (file, at) = self.chain.locate(span.at.get()).expect("the span lies in the log");
+        memory.bytes(file, at, span.len as usize)
+    }
+
+    /// The rest of the file at `at`, as far as bytes are allocated.
+    pub(crate) fn rest<'a>(&self, memory: &'a impl Memory, at: Physical) -> Option<&'a [u8]> {
+        let (file, at) = self.chain.locate(at.get())?;
+        let len = usize::try_from(self.chain.file_len() - at).expect("a file can be mapped");
+        Some(memory.bytes(file, at, len))
+    }
+
+    /// The record at `at`, lengths and position checked, if there is one below `written`.
+    pub(crate) fn record<'a>(&self, memory: &'a impl Memory, at: Physical) -> Option<Record<'a>> {
+        match self.verdict(memory, at, Crc::Skip)? {
+            Verdict::Good(record) if self.written().covers(at.plus(u64::from(record.size()))) => {
+                Some(record)
+            }
+            Verdict::Bad(_) | Verdict::Blank { .. } | Verdict::Good(_) => None,
+        }
+    }
+
+    /// Where the next file begins, if a blank record lies at `at`.
+    pub(crate) fn behind_blank(&self, memory: &impl Memory, at: Physical) -> Option<Physical> {
+        match self.verdict(memory, at, Crc::Skip)? {
+            Verdict::Blank { len } if at < self.written().end() => Some(at.plus(u64::from(len))),
+            Verdict::Bad(_) | Verdict::Blank { .. } | Verdict::Good(_) => None,
+        }
+    }
+
+    /// What lies at `at`; `None` beyond the last file.
+    pub(crate) fn verdict<'a>(
+        &self,
+        memory: &'a impl Memory,
+        at: Physical,
+        crc: Crc,
+    ) -> Option<Verdict<'a>> {
+        Some(check(self.rest(memory, at)?, at, crc))
+    }
+
+    /// Bytes left in the current file; 0 if there is none.
+    fn left(&self) -> u64 {
+        if self.written >= self.chain.room_end() {
+            return 0;
+        }
+        self.chain.file_len() - self.written % self.chain.file_len()
+    }
+
+    pub(crate) fn verify(&self) {
+        assert!(self.chain.start() <= self.written, "the end lies behind the beginning");
+        assert!(self.written <= self.chain.room_end(), "what is written is allocated");
+    }
+}

@@ -1,0 +1,162 @@
+//! A disk in plain memory whose operations complete at once: for tests of machines.
+//!
+//! Nothing is lost and nothing fails unless a test [asks for it](PlainDisk::fail_allocations);
+//! power cuts and torn pages are the business of the simulator's disk.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use crate::seam::{Disk, Done, Entry, Fault, FileId, Memory, Op, Token};
+
+/// Files in memory. Clone it to freeze an image of the "medium".
+#[derive(Clone, Debug, Default)]
+pub struct PlainDisk {
+    files: BTreeMap<String, Vec<u8>>,
+    open: BTreeMap<FileId, String>,
+    next_file: u32,
+    done: VecDeque<(Token, Result<Done, Fault>)>,
+    held: VecDeque<(Token, Result<Done, Fault>)>,
+    hold: bool,
+    no_space: bool,
+}
+
+impl PlainDisk {
+    /// Puts a file there, as if an earlier process had written it.
+    pub fn put_file(&mut self, path: &str, bytes: Vec<u8>) {
+        self.files.insert(path.to_owned(), bytes);
+    }
+
+    /// A file's bytes.
+    pub fn file(&self, path: &str) -> Option<&[u8]> {
+        self.files.get(path).map(Vec::as_slice)
+    }
+
+    /// Takes a file away; `true` if it was there.
+    pub fn take_file(&mut self, path: &str) -> bool {
+        self.files.remove(path).is_some()
+    }
+
+    /// Every path, in order.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
+    /// From now on, or no longer, allocations find the disk full.
+    pub fn fail_allocations(&mut self, fail: bool) {
+        self.no_space = fail;
+    }
+
+    /// While held, operations happen and their completions wait.
+    pub fn hold_completions(&mut self, hold: bool) {
+        self.hold = hold;
+        if !hold {
+            self.done.append(&mut self.held);
+        }
+    }
+
+    /// The same files, seen by a new process: nothing is open, nothing is under way.
+    #[must_use]
+    pub fn reopened(&self) -> Self {
+        Self { files: self.files.clone(), ..Self::default() }
+    }
+
+    fn open_at(&mut self, path: &str) -> Done {
+        let file = FileId(self.next_file);
+        self.next_file += 1;
+        self.open.insert(file, path.to_owned());
+        Done::Opened { file, len: self.files[path].len() as u64 }
+    }
+
+    fn path(&self, file: FileId) -> &str {
+        self.open.get(&file).expect("the file is open")
+    }
+
+    fn run(&mut self, op: Op<'_>) -> Result<Done, Fault> {
+        match op {
+            Op::Allocate { path, .. } if self.no_space => {
+                return Err(Fault::Full { path: path.to_owned() });
+            }
+            Op::Allocate { path, len } => {
+                self.files.insert(path.to_owned(), vec![0; to_usize(len)]);
+                return Ok(self.open_at(path));
+            }
+            Op::Delete { file } => {
+                let path = self.open.remove(&file).expect("the file is open");
+                self.files.remove(&path);
+            }
+            Op::Open { path } if self.files.contains_key(path) => return Ok(self.open_at(path)),
+            Op::Open { path } => {
+                let why = "no such file".to_owned();
+                return Err(Fault::Io { op: "open", path: path.to_owned(), why });
+            }
+            Op::Remove { path } => {
+                self.files.remove(path);
+            }
+            Op::Replace { path, bytes } => {
+                if let Some(old) = self.files.insert(path.to_owned(), bytes.to_vec()) {
+                    self.files.insert(format!("{path}.bak"), old);
+                }
+            }
+            Op::Sync { file, from, to } => {
+                let path = self.path(file);
+                assert!(from <= to && to <= self.files[path].len() as u64, "sync within {path}");
+            }
+            Op::Zero { file, from, to } => self.slot(file, from, to_usize(to - from)).fill(0),
+        }
+        Ok(Done::Finished)
+    }
+}
+
+impl Memory for PlainDisk {
+    fn bytes(&self, file: FileId, at: u64, len: usize) -> &[u8] {
+        &self.files[self.path(file)][to_usize(at)..][..len]
+    }
+
+    fn slot(&mut self, file: FileId, at: u64, len: usize) -> &mut [u8] {
+        let path = self.open.get(&file).expect("the file is open");
+        let bytes = self.files.get_mut(path).expect("an open file exists");
+        &mut bytes[to_usize(at)..][..len]
+    }
+
+    fn lease(&self, file: FileId, at: u64, len: usize) -> Bytes {
+        Bytes::copy_from_slice(self.bytes(file, at, len))
+    }
+}
+
+impl Disk for PlainDisk {
+    fn list(&mut self, dir: &str) -> Result<Vec<Entry>, Fault> {
+        let prefix = format!("{dir}/");
+        let mut entries = BTreeMap::new();
+        for (path, bytes) in self.files.range(prefix.clone()..) {
+            let Some(name) = path.strip_prefix(&prefix) else { break };
+            let (name, is_dir) = name.split_once('/').map_or((name, false), |(dir, _)| (dir, true));
+            let len = if is_dir { 0 } else { bytes.len() as u64 };
+            entries.insert(name.to_owned(), Entry { name: name.to_owned(), len, is_dir });
+        }
+        Ok(entries.into_values().collect())
+    }
+
+    fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(self.files.get(path).cloned())
+    }
+
+    fn perform(&mut self, op: Op<'_>) -> Result<Done, Fault> {
+        self.hold_completions(false);
+        self.run(op)
+    }
+
+    fn submit(&mut self, token: Token, op: Op<'_>) {
+        let outcome = self.run(op);
+        let queue = if self.hold { &mut self.held } else { &mut self.done };
+        queue.push_back((token, outcome));
+    }
+
+    fn poll(&mut self) -> Option<(Token, Result<Done, Fault>)> {
+        self.done.pop_front()
+    }
+}
+
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("a file in memory fits in memory")
+}

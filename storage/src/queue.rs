@@ -1,0 +1,407 @@
+//! One queue: units of one width in a chain of files, ordinary or of inner batches.
+//!
+//! ```text
+//!  chain start    low                          end              end + pending
+//!  | placeholders | units below the log's start | units | zeros | (in memory, no file yet) |
+//! ```
+//!
+//! An ordinary unit lies where its queue offset says, so writing it twice changes nothing. Units
+//! whose file is still being allocated wait in a bounded list and are not visible.
+
+use std::collections::VecDeque;
+
+use crate::chain::{Ahead, Chain};
+use crate::consume_queue::Unit;
+use crate::position::{Physical, QueueOffset};
+use crate::seam::{Disk, Fault, FileId, Memory, Op};
+use crate::time::Wall;
+use crate::{batch_queue, consume_queue};
+
+/// Units that may wait for a file. Enough for what arrives while a file is allocated; beyond,
+/// sends to this queue wait instead.
+pub(crate) const PENDING_MAX: usize = 1024;
+
+/// Offsets above are damage, not messages: at a million a second they take a thousand years.
+const OFFSET_MAX: u64 = 1 << 55;
+
+/// How a queue numbers its units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A unit stands for several messages and is searched for.
+    Batch,
+    /// A unit stands for one message and lies at its offset.
+    Simple,
+}
+
+impl Kind {
+    /// Bytes of a unit.
+    pub(crate) const fn unit_len(self) -> u64 {
+        match self {
+            Self::Batch => batch_queue::UNIT_LEN,
+            Self::Simple => consume_queue::UNIT_LEN,
+        }
+    }
+}
+
+/// The offsets that a queue holds: `min` is the first that can be read, `max` the next to come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueRange {
+    /// The first message whose record still exists.
+    pub min: QueueOffset,
+    /// Behind the last visible message.
+    pub max: QueueOffset,
+}
+
+/// A unit and what only the batch format stores beside it.
+pub(crate) type Entry = (Unit, Wall);
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) kind: Kind,
+    /// Tells this queue from an earlier one of the same name that was deleted.
+    pub(crate) life: u64,
+    pub(crate) chain: Chain,
+    /// Position of the first unit that points into the log.
+    low: u64,
+    /// Position behind the last visible unit.
+    end: u64,
+    range: QueueRange,
+    /// Units below this position are on the medium.
+    synced: u64,
+    pending: VecDeque<Entry>,
+}
+
+impl Queue {
+    pub(crate) fn new(kind: Kind, life: u64, chain: Chain) -> Self {
+        let (start, range) = (chain.start(), QueueRange::default());
+        let mut queue = Self {
+            kind,
+            life,
+            chain,
+            low: start,
+            end: start,
+            range,
+            synced: start,
+            pending: VecDeque::new(),
+        };
+        queue.set_empty(QueueOffset::new(start / kind.unit_len()));
+        queue
+    }
+
+    /// A queue whose files were found on disk: full and on the medium until [`trim`](Self::trim)
+    /// says otherwise.
+    pub(crate) fn found(kind: Kind, life: u64, chain: Chain) -> Self {
+        let end = chain.room_end();
+        Self { end, synced: end, ..Self::new(kind, life, chain) }
+    }
+
+    pub(crate) fn range(&self) -> QueueRange {
+        self.range
+    }
+
+    /// The offset of the next message to be appended, waiting ones counted.
+    pub(crate) fn next(&self) -> QueueOffset {
+        self.pending.back().map_or(self.range.max, |(unit, _)| unit.next())
+    }
+
+    /// Where the oldest record lies whose unit is not in a file.
+    pub(crate) fn pending_from(&self) -> Option<Physical> {
+        self.pending.front().map(|(unit, _)| unit.span.at)
+    }
+
+    pub(crate) fn takes(&self, units: usize) -> bool {
+        let room = (self.chain.room_end() - self.end) / self.kind.unit_len();
+        let room =
+            if self.pending.is_empty() { usize::try_from(room).unwrap_or(usize::MAX) } else { 0 };
+        // The pending list alone takes what one turn brings, whatever the files' room.
+        units <= room || self.pending.len() + units <= PENDING_MAX
+    }
+
+    /// Why nothing more can be taken: the last allocation's fault, if it failed.
+    pub(crate) fn fault(&self) -> Option<&Fault> {
+        match self.chain.ahead() {
+            Ahead::Failed(fault) => Some(fault),
+            Ahead::Asked | Ahead::Idle => None,
+        }
+    }
+
+    /// Is it time to have the next file allocated?
+    pub(crate) fn wants_room(&self) -> bool {
+        let room = self.chain.room_end() - self.end;
+        !self.pending.is_empty()
+            || (self.end > self.chain.start() && room <= self.chain.file_len() / 2)
+    }
+
+    /// Appends a unit; it is visible at once unless its file is missing.
+    pub(crate) fn push(&mut self, memory: &mut impl Memory, entry: Entry) {
+        assert_eq!(entry.0.first, self.next(), "a queue has no gaps");
+        self.pending.push_back(entry);
+        self.drain(memory);
+    }
+
+    /// Moves waiting units into files as far as there is room. Did any move?
+    pub(crate) fn drain(&mut self, memory: &mut impl Memory) -> bool {
+        let before = self.pending.len();
+        while self.chain.room_end() > self.end {
+            let Some(entry) = self.pending.pop_front() else { break };
+            self.write(memory, &entry);
+        }
+        self.pending.len() < before
+    }
+
+    fn write(&mut self, memory: &mut impl Memory, (unit, stored): &Entry) {
+        let (file, at) = self.chain.locate(self.end).expect("the caller saw room");
+        let (simple, batch);
+        let bytes: &[u8] = match self.kind {
+            Kind::Simple => {
+                simple = consume_queue::encode(unit);
+                &simple
+            }
+            Kind::Batch => {
+                batch = batch_queue::encode(unit, *stored);
+                &batch
+            }
+        };
+        memory.slot(file, at, bytes.len()).copy_from_slice(bytes);
+        self.end += bytes.len() as u64;
+        self.range.max = unit.next();
+    }
+
+    /// The unit at a position, below the end or not.
+    fn at(&self, memory: &impl Memory, position: u64) -> Option<Unit> {
+        let (file, at) = self.chain.locate(position)?;
+        let len = self.kind.unit_len();
+        let bytes = memory.bytes(file, at, usize::try_from(len).expect("a unit is small"));
+        match self.kind {
+            Kind::Simple => consume_queue::decode(bytes, QueueOffset::new(position / len)),
+            Kind::Batch => batch_queue::decode(bytes),
+        }
+    }
+
+    /// The unit that holds message number `offset`.
+    pub(crate) fn get(&self, memory: &impl Memory, offset: QueueOffset) -> Option<Unit> {
+        if offset < self.range.min || offset >= self.range.max {
+            return None;
+        }
+        match self.kind {
+            Kind::Simple => self.at(memory, offset.get() * consume_queue::UNIT_LEN),
+            Kind::Batch => {
+                let behind = self.search(memory, self.low, |unit| unit.first > offset);
+                self.at(memory, behind.checked_sub(batch_queue::UNIT_LEN)?)
+            }
+        }
+    }
+
+    /// The position of the first unit from `from` on for which `is_behind` holds; the end if
+    /// there is none. Units for which it holds follow those for which it does not.
+    fn search(
+        &self,
+        memory: &impl Memory,
+        from: u64,
+        mut is_behind: impl FnMut(&Unit) -> bool,
+    ) -> u64 {
+        let len = self.kind.unit_len();
+        let (mut low, mut high) = (from / len, self.end / len);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.at(memory, middle * len) {
+                Some(unit) if !is_behind(&unit) => low = middle + 1,
+                _ => high = middle,
+            }
+        }
+        low * len
+    }
+
+    /// The first visible offset for whose unit `is_behind` holds; the maximum if there is none.
+    pub(crate) fn first_where(
+        &self,
+        memory: &impl Memory,
+        is_behind: impl FnMut(&Unit) -> bool,
+    ) -> QueueOffset {
+        let position = self.search(memory, self.low, is_behind);
+        self.offset_at(memory, position)
+    }
+
+    fn offset_at(&self, memory: &impl Memory, position: u64) -> QueueOffset {
+        if position >= self.end {
+            return self.range.max;
+        }
+        self.at(memory, position).map_or(self.range.max, |unit| unit.first)
+    }
+
+    /// Every visible unit, placeholders left out.
+    pub(crate) fn units(&self, memory: &impl Memory) -> impl Iterator<Item = Unit> {
+        let step = usize::try_from(self.kind.unit_len()).expect("a unit is small");
+        (self.low..self.end).step_by(step).filter_map(|position| self.at(memory, position))
+    }
+
+    /// The last visible unit.
+    pub(crate) fn last(&self, memory: &impl Memory) -> Option<Unit> {
+        if self.end <= self.low {
+            return None;
+        }
+        self.at(memory, self.end - self.kind.unit_len())
+    }
+
+    /// Sets the minimum by the log's first byte: units below point at deleted records.
+    pub(crate) fn correct_min(&mut self, memory: &impl Memory, log_start: Physical) {
+        let points_into_log = |unit: &Unit| !unit.is_placeholder() && unit.span.at >= log_start;
+        self.low = self.search(memory, self.chain.start(), points_into_log);
+        self.range.min = self.offset_at(memory, self.low);
+    }
+
+    /// What of this queue is in files and not known to be on the medium.
+    pub(crate) fn unsynced(&self) -> impl Iterator<Item = (FileId, u64, u64)> {
+        self.chain.parts(self.synced, self.end)
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Everything below `position` is on the medium.
+    pub(crate) fn set_synced(&mut self, position: u64) {
+        self.synced = self.synced.max(position.min(self.end));
+    }
+
+    pub(crate) fn verify(&self) {
+        assert!(self.chain.start() <= self.low && self.low <= self.end);
+        assert!(self.end <= self.chain.room_end(), "visible units are in files");
+        assert!(self.synced <= self.end && self.range.min <= self.range.max);
+        assert!(self.pending.len() <= PENDING_MAX);
+        if self.kind == Kind::Simple {
+            assert_eq!(self.range.max.get() * consume_queue::UNIT_LEN, self.end);
+        }
+        let mut next = self.range.max;
+        for (unit, _) in &self.pending {
+            assert_eq!(unit.first, next, "waiting units continue the visible ones");
+            next = unit.next();
+        }
+    }
+
+    fn set_empty(&mut self, offset: QueueOffset) {
+        self.range = QueueRange { min: offset, max: offset };
+    }
+}
+
+/// What recovery does to a queue. Nothing else runs meanwhile.
+impl Queue {
+    /// Ends the queue behind its last unit that points below `end`; only positions change.
+    /// Returns the position in the log behind the last record that it knows.
+    ///
+    /// Units below `end` are trusted and in the order of the log; what follows them may be
+    /// anything. So the last file whose first unit is trusted holds the last trusted unit,
+    /// unless it holds nothing but placeholders.
+    pub(crate) fn trim(&mut self, memory: &impl Memory, end: Physical) -> Option<Physical> {
+        let (len, file_len, start) =
+            (self.kind.unit_len(), self.chain.file_len(), self.chain.start());
+        let trusted = |unit: &Unit| unit.span.at < end;
+        let mut file = self.chain.room_end();
+        let mut last: Option<(u64, Unit)> = None;
+        while file > start && last.is_none() {
+            file -= file_len;
+            let mut position = file;
+            while position < file + file_len {
+                let Some(unit) = self.at(memory, position).filter(trusted) else { break };
+                // Stale units of a shorter life of the queue point backwards.
+                if !unit.is_placeholder() {
+                    if last.is_some_and(|(_, before)| before.span.at > unit.span.at) {
+                        break;
+                    }
+                    last = Some((position, unit));
+                }
+                position += len;
+            }
+        }
+        let first = QueueOffset::new(start / len);
+        (self.end, self.range.max) =
+            last.map_or((start, first), |(position, unit)| (position + len, unit.next()));
+        self.low = self.low.clamp(start, self.end);
+        self.synced = self.synced.min(self.end);
+        self.range.min = self.range.min.min(self.range.max);
+        last.map(|(_, unit)| unit.span.at.plus(u64::from(unit.span.len)))
+    }
+
+    /// Puts the unit of a record that recovery read, where the record says. The log is the
+    /// truth: what the queue held from there on is forgotten.
+    ///
+    /// No CRC covers a record's queue offset. One that no queue can have reached is skipped.
+    pub(crate) fn put<D: Disk>(&mut self, disk: &mut D, entry: Entry) -> Result<(), Fault> {
+        if entry.0.first.get() > OFFSET_MAX {
+            return Ok(());
+        }
+        match self.kind {
+            Kind::Simple => self.seek(disk, entry.0.first)?,
+            Kind::Batch => {
+                let behind = self.search(disk, self.chain.start(), |u| u.first >= entry.0.first);
+                self.end = self.end.min(behind);
+            }
+        }
+        if self.end == self.chain.room_end() {
+            self.chain.grow(disk)?;
+        }
+        self.synced = self.synced.min(self.end);
+        self.write(disk, &entry);
+        Ok(())
+    }
+
+    /// Moves the end to `offset`. A small gap, which only damage can leave, is filled with
+    /// placeholders; for anything else the queue begins anew there.
+    fn seek<D: Disk>(&mut self, disk: &mut D, offset: QueueOffset) -> Result<(), Fault> {
+        let position = offset.get() * consume_queue::UNIT_LEN;
+        let is_new = self.end == self.chain.start() && position != self.end;
+        let is_far = position > self.end + self.chain.file_len();
+        if position < self.chain.start() || is_new || is_far {
+            self.chain.restart(disk, self.chain.file_start(position))?;
+            (self.low, self.end, self.synced) = (position, self.chain.start(), self.chain.start());
+            self.set_empty(offset);
+        }
+        while self.end < position {
+            if self.end == self.chain.room_end() {
+                self.chain.grow(disk)?;
+            }
+            let filler = Unit::placeholder(QueueOffset::new(self.end / consume_queue::UNIT_LEN));
+            self.write(disk, &(filler, Wall::default()));
+        }
+        self.end = position;
+        Ok(())
+    }
+
+    /// Makes what follows the end read as zero, deletes the files behind, and syncs what recovery
+    /// wrote. `distrust`: the process before died, so what reads well may not be on the medium.
+    pub(crate) fn settle<D: Disk>(&mut self, disk: &mut D, distrust: bool) -> Result<(), Fault> {
+        self.chain.cut(disk, self.end.max(self.chain.start()))?;
+        let tail: Vec<_> = self.chain.parts(self.end, self.chain.room_end()).collect();
+        let mut dirty = distrust || self.synced < self.end;
+        for (file, from, to) in tail {
+            let len = usize::try_from(to - from).expect("a file can be mapped");
+            if disk.bytes(file, from, len).iter().any(|&byte| byte != 0) {
+                disk.perform(Op::Zero { file, from, to })?;
+                dirty = true;
+            }
+        }
+        if dirty {
+            let parts: Vec<_> = self.chain.parts(self.synced, self.chain.room_end()).collect();
+            for (file, from, to) in parts {
+                disk.perform(Op::Sync { file, from, to })?;
+            }
+        }
+        self.synced = self.end;
+        Ok(())
+    }
+
+    /// Writes what waits into files, allocated on the spot, and syncs it.
+    pub(crate) fn finish<D: Disk>(&mut self, disk: &mut D) -> Result<(), Fault> {
+        self.drain(disk);
+        while !self.pending.is_empty() {
+            self.chain.grow(disk)?;
+            self.drain(disk);
+        }
+        let parts: Vec<_> = self.unsynced().collect();
+        for (file, from, to) in parts {
+            disk.perform(Op::Sync { file, from, to })?;
+        }
+        self.synced = self.end;
+        Ok(())
+    }
+}

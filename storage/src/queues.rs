@@ -1,0 +1,97 @@
+//! Every queue of a store, by topic and id.
+
+use std::collections::BTreeMap;
+
+use crate::chain::Chain;
+use crate::position::Physical;
+use crate::queue::{Kind, Queue};
+use crate::seam::Memory;
+use crate::settings::Settings;
+
+#[derive(Debug, Default)]
+pub(crate) struct Queues {
+    topics: BTreeMap<String, BTreeMap<i32, Queue>>,
+    /// Lives given out so far.
+    lives: u64,
+}
+
+impl Queues {
+    /// The directory of all queues of a kind.
+    pub(crate) fn root(settings: &Settings, kind: Kind) -> &str {
+        match kind {
+            Kind::Batch => &settings.batch_queue_dir,
+            Kind::Simple => &settings.consume_queue_dir,
+        }
+    }
+
+    /// Bytes of a file: the configured size, rounded up to whole units.
+    pub(crate) fn file_len(settings: &Settings, kind: Kind) -> u64 {
+        let len = match kind {
+            Kind::Batch => settings.batch_queue_file,
+            Kind::Simple => settings.consume_queue_file,
+        };
+        u64::from(len).next_multiple_of(kind.unit_len())
+    }
+
+    pub(crate) fn get(&self, topic: &str, id: i32) -> Option<&Queue> {
+        self.topics.get(topic)?.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, topic: &str, id: i32) -> Option<&mut Queue> {
+        self.topics.get_mut(topic)?.get_mut(&id)
+    }
+
+    /// The queue, made if need be.
+    pub(crate) fn entry(
+        &mut self,
+        settings: &Settings,
+        topic: &str,
+        id: i32,
+        kind: Kind,
+    ) -> &mut Queue {
+        if self.get(topic, id).is_none() {
+            let dir = format!("{}/{topic}/{id}", Self::root(settings, kind));
+            let chain = Chain::new(dir, Self::file_len(settings, kind), 0);
+            self.adopt(topic, id, |life| Queue::new(kind, life, chain));
+        }
+        self.get_mut(topic, id).expect("made above")
+    }
+
+    pub(crate) fn adopt(&mut self, topic: &str, id: i32, make: impl FnOnce(u64) -> Queue) {
+        self.lives += 1;
+        let queue = make(self.lives);
+        self.topics.entry(topic.to_owned()).or_default().insert(id, queue);
+    }
+
+    pub(crate) fn remove(&mut self, topic: &str, id: i32) -> Option<Queue> {
+        let ids = self.topics.get_mut(topic)?;
+        let queue = ids.remove(&id);
+        if ids.is_empty() {
+            self.topics.remove(topic);
+        }
+        queue
+    }
+
+    pub(crate) fn ids(&self, topic: &str) -> Vec<i32> {
+        self.topics.get(topic).map(|ids| ids.keys().copied().collect()).unwrap_or_default()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, i32, &Queue)> {
+        self.topics.iter().flat_map(|(topic, ids)| {
+            ids.iter().map(move |(id, queue)| (topic.as_str(), *id, queue))
+        })
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Queue> {
+        self.topics.values_mut().flat_map(BTreeMap::values_mut)
+    }
+
+    pub(crate) fn into_queues(self) -> impl Iterator<Item = Queue> {
+        self.topics.into_values().flat_map(BTreeMap::into_values)
+    }
+
+    /// Trims every queue; the position behind the last record that any of them knows.
+    pub(crate) fn trim_all(&mut self, memory: &impl Memory, end: Physical) -> Option<Physical> {
+        self.iter_mut().filter_map(|queue| queue.trim(memory, end)).max()
+    }
+}

@@ -1,0 +1,117 @@
+//! The properties string of a message: `key 0x01 value 0x02`, repeated (store.md 4.1). The last
+//! 0x02 may be missing. Nothing here allocates or re-serialises: what was stored stays as it is.
+
+use crate::time::Wall;
+
+/// Separates a key from its value.
+pub const NAME_END: u8 = 1;
+/// Ends a value.
+pub const VALUE_END: u8 = 2;
+
+/// Tags, `||`-separated in subscriptions, one string in a message.
+pub const TAGS: &str = "TAGS";
+/// The delay level, in decimal.
+pub const DELAY: &str = "DELAY";
+/// How many messages an inner batch holds.
+pub const INNER_NUM: &str = "INNER_NUM";
+/// The first queue offset of an inner batch.
+pub const INNER_BASE: &str = "INNER_BASE";
+/// Light queues that also point at this message, `,`-separated.
+pub const MULTI_DISPATCH: &str = "INNER_MULTI_DISPATCH";
+/// The offsets in those queues, `,`-separated.
+pub const MULTI_QUEUE_OFFSET: &str = "INNER_MULTI_QUEUE_OFFSET";
+
+/// The topic in which delayed messages wait, one queue a level.
+pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+
+/// The pairs of a properties string, in their order. A piece without [`NAME_END`] is skipped.
+pub fn iter(raw: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    raw.split(|&byte| byte == VALUE_END).filter_map(|pair| {
+        let end = pair.iter().position(|&byte| byte == NAME_END)?;
+        Some((&pair[..end], &pair[end + 1..]))
+    })
+}
+
+/// The value of the first property named `key`.
+pub fn find<'a>(raw: &'a [u8], key: &str) -> Option<&'a [u8]> {
+    iter(raw).find(|(name, _)| *name == key.as_bytes()).map(|(_, value)| value)
+}
+
+/// The same over several pieces, of which none cuts a property in two.
+pub fn find_in<'a>(pieces: &[&'a [u8]], key: &str) -> Option<&'a [u8]> {
+    pieces.iter().find_map(|piece| find(piece, key))
+}
+
+/// Java's `String.hashCode`: over UTF-16 code units, wrapping.
+pub fn java_hash(text: &str) -> i32 {
+    text.encode_utf16()
+        .fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
+}
+
+/// The tags code of a ConsumeQueue unit (store.md 5.1): the sign-extended hash of the tags, 0
+/// without any; in the schedule topic the time of delivery, in milliseconds.
+pub fn tags_code(topic: &str, properties: &[&[u8]], stored: Wall, delay_levels: &[i64]) -> i64 {
+    if topic == SCHEDULE_TOPIC
+        && let Some(level) = find_in(properties, DELAY).and_then(number)
+        && level > 0
+    {
+        return delivery_time(level, stored, delay_levels);
+    }
+    let tags = find_in(properties, TAGS).and_then(|tags| std::str::from_utf8(tags).ok());
+    tags.map_or(0, |tags| i64::from(java_hash(tags)))
+}
+
+/// When a message of `level` stored at `stored` is due, in milliseconds since 1970. Levels above
+/// the highest count as the highest; without a table everything is due after a second.
+pub fn delivery_time(level: u64, stored: Wall, delay_levels: &[i64]) -> i64 {
+    let index = usize::try_from(level).unwrap_or(usize::MAX).min(delay_levels.len());
+    let delay = index.checked_sub(1).map_or(1000, |index| delay_levels[index]);
+    stored.as_millis().saturating_add(delay)
+}
+
+/// A decimal number without sign.
+pub fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_property_is_found_with_and_without_the_last_separator() {
+        for raw in [
+            &b"A\x011\x02BB\x0122\x02"[..],
+            b"A\x011\x02BB\x0122",
+            b"\x02junk\x02A\x011\x02BB\x0122",
+        ] {
+            assert_eq!(find(raw, "A"), Some(&b"1"[..]));
+            assert_eq!(find(raw, "BB"), Some(&b"22"[..]));
+            assert_eq!(find(raw, "B"), None);
+        }
+        assert_eq!(find_in(&[b"A\x011\x02", b"B\x01\x02"], "B"), Some(&b""[..]));
+    }
+
+    #[test]
+    fn hashes_are_those_of_java() {
+        let known =
+            [("", 0), ("lmq", 107_280), ("Tag0", 2_598_902), ("polygenelubricants", i32::MIN)];
+        for (text, hash) in known {
+            assert_eq!(java_hash(text), hash, "{text}");
+        }
+        // A character outside the basic plane counts as two code units.
+        assert_eq!(java_hash("\u{1F600}"), 0xD83D * 31 + 0xDE00);
+    }
+
+    #[test]
+    fn a_delayed_message_carries_its_time_instead_of_its_tags() {
+        let (levels, stored) = ([1000, 5000], Wall::from_millis(100));
+        let code = |topic, raw: &[u8]| tags_code(topic, &[raw], stored, &levels);
+        assert_eq!(code(SCHEDULE_TOPIC, b"DELAY\x012\x02TAGS\x01a"), 5100);
+        assert_eq!(code(SCHEDULE_TOPIC, b"DELAY\x0199\x02TAGS\x01a"), 5100);
+        assert_eq!(code(SCHEDULE_TOPIC, b"DELAY\x010\x02TAGS\x01a"), 97);
+        assert_eq!(code("T", b"DELAY\x012\x02TAGS\x01a"), 97);
+        assert_eq!(code("T", b"TAGS\x01polygenelubricants"), i64::from(i32::MIN));
+        assert_eq!(tags_code(SCHEDULE_TOPIC, &[b"DELAY\x012"], stored, &[]), 1100);
+    }
+}

@@ -1,0 +1,362 @@
+//! Opening a store: from the files that another process left to a store that can serve
+//! (store.md 6).
+//!
+//! The log is the truth. Recovery decides on two positions and then recomputes the rest:
+//!
+//! ```text
+//!  log start        scan_from      dispatch_from             end (first bad record)
+//!  |  trusted       |  checked     |  checked, dispatched    | made zero, later files deleted
+//! ```
+//!
+//! Queue units that point below `dispatch_from` are trusted; those behind are written again from
+//! the log. After a crash both positions are the beginning of the last file of which an earlier
+//! checkpoint says that log and queues were durable there; after a clean stop they are the end
+//! of what the queues know.
+//!
+//! Before the first change the `abort` file is made durable, so a crash at any operation leads
+//! to a new recovery of the thorough kind; every step may be repeated. When it is done everything
+//! readable is on the medium: *flushed* is *written*.
+
+mod load;
+
+use crate::checkpoint::{self, Checkpoint, Durable};
+use crate::commit_log::CommitLog;
+use crate::dispatch::{Facts, LIGHT_QUEUE_ID};
+use crate::position::Physical;
+use crate::queue::{Entry, Kind};
+use crate::queues::Queues;
+use crate::record::{Crc, Damage, Verdict};
+use crate::seam::{Disk, Fault, Op};
+use crate::settings::Settings;
+use crate::time::Wall;
+
+/// Exists while a broker runs; still there at a start, it says that the broker died.
+pub(crate) const ABORT: &str = "abort";
+
+/// Why a store does not open.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] Fault),
+    /// A CommitLog file is missing between two others.
+    #[error("{path} does not follow the file before it: a file of the log is missing")]
+    Gap {
+        /// The file behind the gap.
+        path: String,
+    },
+    /// A file does not have the configured size.
+    #[error("{path} is {len} bytes long, the configuration says {expected}")]
+    Length {
+        /// Which.
+        path: String,
+        /// Its length.
+        len: u64,
+        /// The configured length.
+        expected: u64,
+    },
+    /// The topic's type in `topics.json` and the kind of its queues on disk differ.
+    #[error("topic {topic} has {found:?} queues on disk, its configuration says otherwise")]
+    QueueKind {
+        /// Which.
+        topic: String,
+        /// What lies on disk.
+        found: Kind,
+    },
+    /// Bytes that were durable are damaged or gone. Cutting the log here would lose messages
+    /// that were promised; fetch them from a replica, or accept the loss by configuration.
+    #[error("the log is damaged at {at}, but was durable up to {durable}")]
+    Rot {
+        /// The first bad record.
+        at: Physical,
+        /// What the checkpoint promises.
+        durable: Physical,
+    },
+    /// The settings contradict themselves.
+    #[error("{0}")]
+    Settings(&'static str),
+}
+
+/// What opening a store found and did, for one line in the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// The broker before stopped in order.
+    pub clean: bool,
+    /// Files of the log.
+    pub log_files: usize,
+    /// Where checking began.
+    pub scanned_from: Physical,
+    /// Where the log ends.
+    pub end: Physical,
+    /// Good records read.
+    pub records: u64,
+    /// Of those, records whose units were written again.
+    pub dispatched: u64,
+    /// What lay at the end, if it was not merely unused: a torn or stale record.
+    pub cut: Option<Damage>,
+    /// Queues.
+    pub queues: usize,
+}
+
+/// A store at rest, ready to serve.
+pub(crate) struct Recovered {
+    pub(crate) log: CommitLog,
+    pub(crate) queues: Queues,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) last_store_time: Wall,
+    pub(crate) opened: Opened,
+}
+
+/// Where recovery begins, and what it may trust.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    scan_from: Physical,
+    dispatch_from: Physical,
+}
+
+struct Recovery<'a, D: Disk> {
+    disk: &'a mut D,
+    settings: &'a Settings,
+    is_batch: &'a dyn Fn(&str) -> bool,
+    checkpoint: Checkpoint,
+    clean: bool,
+    log: CommitLog,
+    queues: Queues,
+    opened: Opened,
+    /// The newest good record: where it begins and when it was stored.
+    newest: Option<(Physical, Wall)>,
+}
+
+/// Opens, repairs, and makes durable.
+pub(crate) fn recover<D: Disk>(
+    disk: &mut D,
+    settings: &Settings,
+    is_batch: &dyn Fn(&str) -> bool,
+) -> Result<Recovered, OpenError> {
+    let clean = disk.read(ABORT)?.is_none();
+    let checkpoint = load::checkpoint(disk)?;
+    let loaded = load::files(disk, settings, is_batch)?;
+    // From here on files change: whoever finds them half changed must know.
+    if clean {
+        let process = settings.process.to_string();
+        disk.perform(Op::Replace { path: ABORT, bytes: process.as_bytes() })?;
+    }
+    for path in &loaded.stale {
+        disk.perform(Op::Remove { path })?;
+    }
+    let (log, queues) = (CommitLog::new(loaded.log), loaded.queues);
+    let opened = Opened { clean, ..Opened::default() };
+    let mut recovery =
+        Recovery { disk, settings, is_batch, checkpoint, clean, log, queues, opened, newest: None };
+    if recovery.log.chain.is_empty() {
+        recovery.forget_queues()?;
+    }
+    let plan = recovery.plan(loaded.rebuild);
+    let end = recovery.scan(plan)?;
+    recovery.refuse_rot(end)?;
+    recovery.cut_log(plan.scan_from, end)?;
+    recovery.settle_queues(end)?;
+    recovery.make_room()?;
+    recovery.write_checkpoint(end)?;
+    Ok(recovery.finish())
+}
+
+impl<D: Disk> Recovery<'_, D> {
+    /// Without a log no unit can point anywhere.
+    fn forget_queues(&mut self) -> Result<(), Fault> {
+        for queue in std::mem::take(&mut self.queues).into_queues() {
+            for file in queue.chain.into_files() {
+                self.disk.perform(Op::Delete { file })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn plan(&mut self, rebuild: bool) -> Plan {
+        let start = self.log.start();
+        if rebuild {
+            return self.trust_below(Plan { scan_from: start, dispatch_from: start });
+        }
+        if self.clean {
+            let known = self.queues.trim_all(self.disk, Physical::new(u64::MAX));
+            // Units of deleted topics are missing on purpose: what the checkpoint covers is not
+            // dispatched again, unless every queue is gone.
+            let queued = self.checkpoint.durable.map_or(Physical::ZERO, |durable| durable.queued);
+            let dispatch_from = known.map_or(Physical::ZERO, |known| known.max(queued));
+            let is_known = |at: Physical, _| at <= dispatch_from;
+            let scan_from = self.last_file_where(is_known).unwrap_or(start);
+            return Plan { scan_from, dispatch_from };
+        }
+        let from = if let Some(Durable { flushed, queued }) = self.checkpoint.durable {
+            let safe = flushed.min(queued);
+            self.last_file_start(|at| at <= safe)
+        } else {
+            let safe = self.checkpoint.safe_time();
+            let is_old = |_, stored: Wall| stored <= safe && stored > Wall::from_millis(0);
+            self.last_file_where(is_old)
+        };
+        let from = from.unwrap_or(start);
+        self.trust_below(Plan { scan_from: from, dispatch_from: from })
+    }
+
+    fn trust_below(&mut self, plan: Plan) -> Plan {
+        self.queues.trim_all(self.disk, plan.dispatch_from);
+        plan
+    }
+
+    fn last_file_start(&self, matches: impl Fn(Physical) -> bool) -> Option<Physical> {
+        let chain = &self.log.chain;
+        let starts = (0..chain.count() as u64).map(|n| chain.start() + n * chain.file_len());
+        starts.rev().map(Physical::new).find(|at| matches(*at))
+    }
+
+    /// The last file that begins with a good record of which `matches` holds.
+    fn last_file_where(&self, matches: impl Fn(Physical, Wall) -> bool) -> Option<Physical> {
+        self.last_file_start(|at| {
+            matches!(
+                self.log.verdict(self.disk, at, Crc::Skip),
+                Some(Verdict::Good(record)) if matches(at, record.store_time())
+            )
+        })
+    }
+
+    /// Reads record after record until one is bad, and dispatches them. Returns the log's end.
+    fn scan(&mut self, plan: Plan) -> Result<Physical, Fault> {
+        self.opened.scanned_from = plan.scan_from;
+        let crc = if self.settings.verify_crc { Crc::Verify } else { Crc::Skip };
+        let mut at = plan.scan_from;
+        loop {
+            let (len, targets) = match self.log.verdict(self.disk, at, crc) {
+                None => return Ok(at),
+                Some(Verdict::Bad(damage)) => {
+                    self.opened.cut = self.is_used(at).then_some(damage);
+                    return Ok(at);
+                }
+                Some(Verdict::Blank { len }) => (len, Vec::new()),
+                Some(Verdict::Good(record)) => {
+                    self.opened.records += 1;
+                    self.newest = Some((at, record.store_time()));
+                    let is_news = at >= plan.dispatch_from;
+                    self.opened.dispatched += u64::from(is_news);
+                    let properties = [record.properties()];
+                    let facts = Facts::of(&record, &properties);
+                    let id = record.queue_id();
+                    (record.size(), if is_news { self.targets(&facts, id) } else { Vec::new() })
+                }
+            };
+            for (topic, id, kind, entry) in targets {
+                let queue = self.queues.entry(self.settings, &topic, id, kind);
+                queue.put(self.disk, entry)?;
+            }
+            at = at.plus(u64::from(len));
+        }
+    }
+
+    fn targets(&self, facts: &Facts<'_>, id: i32) -> Vec<(String, i32, Kind, Entry)> {
+        let levels = &self.settings.delay_levels;
+        let kind = if (self.is_batch)(facts.topic) { Kind::Batch } else { Kind::Simple };
+        let own = facts.own(kind, levels).map(|entry| (facts.topic.to_owned(), id, kind, entry));
+        let mut targets: Vec<_> = own.into_iter().collect();
+        if self.settings.light_queues {
+            let light = facts.light(levels).into_iter();
+            targets.extend(
+                light.map(|(name, entry)| (name.to_owned(), LIGHT_QUEUE_ID, Kind::Simple, entry)),
+            );
+        }
+        targets
+    }
+
+    fn is_used(&self, at: Physical) -> bool {
+        let rest = self.log.rest(self.disk, at).unwrap_or_default();
+        rest.iter().take(8).any(|&byte| byte != 0)
+    }
+
+    /// Torn is not rot: a tear lies above what was durable.
+    fn refuse_rot(&self, end: Physical) -> Result<(), OpenError> {
+        match self.checkpoint.durable {
+            Some(Durable { flushed, .. }) if end < flushed && !self.settings.accept_rot => {
+                Err(OpenError::Rot { at: end, durable: flushed })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Truncation is a write: what lies behind the end is made unreadable, and durably so,
+    /// before anything is appended there.
+    fn cut_log(&mut self, scanned_from: Physical, end: Physical) -> Result<(), Fault> {
+        if self.checkpoint.durable.is_some_and(|durable| durable.flushed > end) {
+            // The operator accepted the loss. The promise goes first, or a crash during the cut
+            // would find it broken again.
+            let lowered = Durable { flushed: end, queued: Physical::ZERO };
+            self.checkpoint.durable = Some(lowered);
+            let bytes = &self.checkpoint.encode();
+            self.disk.perform(Op::Replace { path: checkpoint::PATH, bytes })?;
+        }
+        self.log.chain.cut(self.disk, end.get())?;
+        self.log.set_end(end);
+        let room_end = self.log.chain.room_end();
+        if !self.clean || self.is_used(end) {
+            let tail: Vec<_> = self.log.chain.parts(end.get(), room_end).collect();
+            for (file, from, to) in tail {
+                self.disk.perform(Op::Zero { file, from, to })?;
+            }
+            let parts: Vec<_> = self.log.chain.parts(scanned_from.get(), room_end).collect();
+            for (file, from, to) in parts {
+                self.disk.perform(Op::Sync { file, from, to })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn settle_queues(&mut self, end: Physical) -> Result<(), Fault> {
+        let log_start = self.log.start();
+        for queue in self.queues.iter_mut() {
+            if queue.last(self.disk).is_some_and(|unit| unit.span.at >= end) {
+                queue.trim(self.disk, end);
+            }
+            queue.settle(self.disk, !self.clean)?;
+            queue.correct_min(self.disk, log_start);
+        }
+        Ok(())
+    }
+
+    /// A first append should not have to wait. A full disk is no reason not to serve reads.
+    fn make_room(&mut self) -> Result<(), Fault> {
+        if self.log.written().end().get() < self.log.chain.room_end() {
+            return Ok(());
+        }
+        match self.log.chain.grow(self.disk) {
+            Err(Fault::Crashed) => Err(Fault::Crashed),
+            Err(fault) => {
+                let _path = self.log.chain.ask();
+                self.log.chain.failed(fault);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn write_checkpoint(&mut self, end: Physical) -> Result<(), Fault> {
+        let mut next = self.checkpoint;
+        next.durable = Some(Durable { flushed: end, queued: end });
+        if let Some((at, stored)) = self.newest {
+            (next.physic, next.logics) = (stored, stored);
+            next.confirm = i64::try_from(at.get()).unwrap_or(i64::MAX);
+        }
+        if next != self.checkpoint {
+            self.checkpoint = next;
+            let bytes = &next.encode();
+            self.disk.perform(Op::Replace { path: checkpoint::PATH, bytes })?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Recovered {
+        let Self { log, queues, checkpoint, mut opened, newest, .. } = self;
+        opened.log_files = log.chain.count();
+        opened.end = log.written().end();
+        opened.queues = queues.iter().count();
+        let last_store_time = newest.map_or(checkpoint.physic, |(_, stored)| stored);
+        Recovered { log, queues, checkpoint, last_store_time, opened }
+    }
+}

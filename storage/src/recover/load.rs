@@ -1,0 +1,95 @@
+//! What lies on the disk, before anything is changed.
+
+use crate::chain::{Chain, ChainError};
+use crate::checkpoint::{self, Checkpoint};
+use crate::queue::{Kind, Queue};
+use crate::queues::Queues;
+use crate::recover::OpenError;
+use crate::seam::{Disk, Fault};
+use crate::settings::Settings;
+
+/// Every file of the store, open.
+pub(super) struct Loaded {
+    pub(super) log: Chain,
+    pub(super) queues: Queues,
+    /// Leftovers, to be removed.
+    pub(super) stale: Vec<String>,
+    /// A queue lost files in its middle: all units are to be computed anew.
+    pub(super) rebuild: bool,
+}
+
+pub(super) fn checkpoint<D: Disk>(disk: &mut D) -> Result<Checkpoint, Fault> {
+    for path in [checkpoint::PATH, checkpoint::BACKUP] {
+        if let Some(bytes) = disk.read(path)?
+            && bytes.len() == checkpoint::LEN
+        {
+            return Ok(Checkpoint::decode(&bytes));
+        }
+    }
+    Ok(Checkpoint::default())
+}
+
+pub(super) fn files<D: Disk>(
+    disk: &mut D,
+    settings: &Settings,
+    is_batch: &dyn Fn(&str) -> bool,
+) -> Result<Loaded, OpenError> {
+    let file_len = u64::from(settings.commit_log_file);
+    if file_len == 0 || settings.consume_queue_file == 0 || settings.batch_queue_file == 0 {
+        return Err(OpenError::Settings("a file size of zero"));
+    }
+    let mut stale = Vec::new();
+    let dir = settings.commit_log_dir.clone();
+    let log =
+        Chain::load(disk, dir, file_len, &mut stale).map_err(|error| refusal(error, file_len))?;
+    let mut loaded = Loaded { log, queues: Queues::default(), stale, rebuild: false };
+    for kind in [Kind::Batch, Kind::Simple] {
+        loaded.load_kind(disk, settings, kind, is_batch)?;
+    }
+    Ok(loaded)
+}
+
+impl Loaded {
+    fn load_kind<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        settings: &Settings,
+        kind: Kind,
+        is_batch: &dyn Fn(&str) -> bool,
+    ) -> Result<(), OpenError> {
+        let root = Queues::root(settings, kind);
+        let file_len = Queues::file_len(settings, kind);
+        for topic in disk.list(root)?.into_iter().filter(|entry| entry.is_dir) {
+            let topic = topic.name;
+            for entry in disk.list(&format!("{root}/{topic}"))? {
+                let Ok(id) = entry.name.parse::<i32>() else { continue };
+                let dir = format!("{root}/{topic}/{id}");
+                let chain = match Chain::load(disk, dir.clone(), file_len, &mut self.stale) {
+                    Ok(chain) if chain.is_empty() => continue,
+                    Ok(chain) => chain,
+                    // The log still has what the lost file said.
+                    Err(ChainError::Gap { .. }) => {
+                        let files = disk.list(&dir)?.into_iter().filter(|entry| !entry.is_dir);
+                        self.stale.extend(files.map(|entry| format!("{dir}/{}", entry.name)));
+                        self.rebuild = true;
+                        continue;
+                    }
+                    Err(error) => return Err(refusal(error, file_len)),
+                };
+                if is_batch(&topic) != (kind == Kind::Batch) {
+                    return Err(OpenError::QueueKind { topic, found: kind });
+                }
+                self.queues.adopt(&topic, id, |life| Queue::found(kind, life, chain));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refusal(error: ChainError, expected: u64) -> OpenError {
+    match error {
+        ChainError::Disk(fault) => OpenError::Disk(fault),
+        ChainError::Gap { path } => OpenError::Gap { path },
+        ChainError::Length { path, len } => OpenError::Length { path, len, expected },
+    }
+}

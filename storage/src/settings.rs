@@ -1,0 +1,56 @@
+//! What a store is told about itself.
+
+/// Sizes, places and tables of a store. Apache's names in brackets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where the CommitLog lies, relative to the root.
+    pub commit_log_dir: String,
+    /// Where ordinary queues lie.
+    pub consume_queue_dir: String,
+    /// Where queues of inner batches lie.
+    pub batch_queue_dir: String,
+    /// Bytes of a CommitLog file (`mappedFileSizeCommitLog`).
+    pub commit_log_file: u32,
+    /// Bytes of a queue file, rounded up to whole units (`mappedFileSizeConsumeQueue`).
+    pub consume_queue_file: u32,
+    /// Bytes of a batch queue file (`mapperFileSizeBatchConsumeQueue`), likewise rounded up.
+    pub batch_queue_file: u32,
+    /// The largest body, in bytes (`maxMessageSize`); a record may be 64 KiB larger.
+    pub max_message_size: u32,
+    /// What each delay level waits, in milliseconds, level 1 first (`messageDelayLevel`).
+    pub delay_levels: Vec<i64>,
+    /// Are light queues written (`enableLmq` and `enableMultiDispatch`)?
+    pub light_queues: bool,
+    /// Does recovery compare body CRCs (`checkCRCOnRecover`)?
+    pub verify_crc: bool,
+    /// The operator's word that a log damaged below its durable end may be cut there. Without it
+    /// such a store refuses to open.
+    pub accept_rot: bool,
+    /// What the `abort` file holds: the process id, for humans.
+    pub process: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        const SECOND: i64 = 1000;
+        const MINUTE: i64 = 60 * SECOND;
+        const HOUR: i64 = 60 * MINUTE;
+        let seconds = [1, 5, 10, 30].map(|s| s * SECOND);
+        let minutes = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 30].map(|m| m * MINUTE);
+        let hours = [1, 2].map(|h| h * HOUR);
+        Self {
+            commit_log_dir: "commitlog".to_owned(),
+            consume_queue_dir: "consumequeue".to_owned(),
+            batch_queue_dir: "batchconsumequeue".to_owned(),
+            commit_log_file: 1 << 30,
+            consume_queue_file: 300_000 * 20,
+            batch_queue_file: 300_000 * 46,
+            max_message_size: 4 << 20,
+            delay_levels: [&seconds[..], &minutes, &hours].concat(),
+            light_queues: false,
+            verify_crc: true,
+            accept_rot: false,
+            process: 0,
+        }
+    }
+}

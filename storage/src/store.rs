@@ -1,0 +1,318 @@
+//! The store: log, queues and checkpoint as one machine over a [`Disk`].
+//!
+//! | call | what happens |
+//! |---|---|
+//! | [`Store::open`] | recovery; afterwards everything readable is durable |
+//! | [`Store::append`] | a record in the log's memory and its unit in the queue's, in one turn |
+//! | [`Store::sync`], [`Store::sync_queues`], [`Store::save`] | operations started |
+//! | [`Store::poll`] | their outcomes, as [`StoreEvent`]s |
+//! | [`Store::close`] | everything durable, the `abort` file gone |
+//!
+//! Nothing here waits: what is not possible now is [`AppendError::NotReady`], and
+//! [`StoreEvent::RoomReady`] says when to try again.
+
+mod append;
+mod durable;
+mod read;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::checkpoint::Checkpoint;
+use crate::commit_log::CommitLog;
+use crate::position::{Flushed, Physical, Written};
+use crate::queues::Queues;
+use crate::recover::{OpenError, Opened, recover};
+use crate::seam::{Disk, Done, Fault, FileId, Op, Token};
+use crate::settings::Settings;
+use crate::text::Text;
+use crate::time::Wall;
+
+pub use append::{AppendError, Appended};
+pub use durable::{LoadError, Loaded, load};
+pub use read::{Boundary, QueueView};
+pub use verify::Divergence;
+
+/// What the store has to say when it is polled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreEvent {
+    /// The files of a deleted queue could not all be deleted. They come back at the next start.
+    DeleteFailed(Fault),
+    /// Units that waited for a file are visible now.
+    QueueReady {
+        /// The queue's topic.
+        topic: Text,
+        /// The queue within it.
+        queue_id: i32,
+    },
+    /// What [`Store::sync_queues`] started is over: queues and checkpoint are durable, or not.
+    /// After a failure the checkpoint stays where it is until a restart.
+    QueuesSynced(Result<(), Fault>),
+    /// A file could not be allocated. Parked sends should be tried once more: they are answered
+    /// with the fault, and the next one asks for the file again.
+    RoomFailed(Fault),
+    /// A file is there: parked sends may be tried again.
+    RoomReady,
+    /// What [`Store::save`] started is over.
+    Saved {
+        /// Its path.
+        path: &'static str,
+        /// How it went.
+        outcome: Result<(), Fault>,
+    },
+    /// What [`Store::sync`] started is over. A failure is final: no later sync of this process
+    /// can prove anything, and each fails at once.
+    Synced(Result<Flushed, Fault>),
+}
+
+/// What a submitted operation was for.
+#[derive(Clone, Debug)]
+enum Task {
+    AllocateLog,
+    AllocateQueue { topic: Text, id: i32, life: u64 },
+    Checkpoint,
+    Delete,
+    Save(&'static str),
+    SyncLog,
+    SyncQueue,
+}
+
+/// Operations under way.
+#[derive(Debug, Default)]
+struct Ops {
+    last: u64,
+    running: BTreeMap<Token, Task>,
+}
+
+impl Ops {
+    fn submit<D: Disk>(&mut self, disk: &mut D, task: Task, op: Op<'_>) {
+        self.last += 1;
+        let token = Token(self.last);
+        self.running.insert(token, task);
+        disk.submit(token, op);
+    }
+}
+
+/// A store that serves.
+#[derive(Debug)]
+pub struct Store<D: Disk> {
+    disk: D,
+    settings: Settings,
+    log: CommitLog,
+    queues: Queues,
+    /// Topics whose queues hold inner batches.
+    batch_topics: BTreeSet<String>,
+    ops: Ops,
+    events: VecDeque<StoreEvent>,
+    flushed: Flushed,
+    checkpoint: Checkpoint,
+    /// The newest record's store time and beginning.
+    newest: (Wall, Physical),
+    log_sync: Option<durable::LogSync>,
+    queue_sync: Option<durable::QueueSync>,
+    /// The first sync that failed: from then on nothing is claimed to be durable.
+    broken: Option<Fault>,
+}
+
+impl<D: Disk> Store<D> {
+    /// Opens what lies on `disk`, repairing it if the process before died. `is_batch` says which
+    /// topics have queues of inner batches (attribute `queue.type=BatchCQ`).
+    pub fn open(
+        mut disk: D,
+        settings: Settings,
+        is_batch: impl Fn(&str) -> bool,
+    ) -> Result<(Self, Opened), OpenError> {
+        let found = recover(&mut disk, &settings, &is_batch)?;
+        let topics = found.queues.iter().map(|(topic, ..)| topic);
+        let batch_topics = topics.filter(|topic| is_batch(topic)).map(str::to_owned).collect();
+        let flushed = Flushed::upto(found.log.written().end());
+        let confirm = u64::try_from(found.checkpoint.confirm).unwrap_or_default();
+        let store = Self {
+            disk,
+            settings,
+            log: found.log,
+            queues: found.queues,
+            batch_topics,
+            ops: Ops::default(),
+            events: VecDeque::new(),
+            flushed,
+            checkpoint: found.checkpoint,
+            newest: (found.last_store_time, Physical::new(confirm)),
+            log_sync: None,
+            queue_sync: None,
+            broken: None,
+        };
+        Ok((store, found.opened))
+    }
+
+    /// Queues of `topic` made from now on hold inner batches, or no longer.
+    pub fn declare_batch(&mut self, topic: &str, is_batch: bool) {
+        if is_batch {
+            self.batch_topics.insert(topic.to_owned());
+        } else {
+            self.batch_topics.remove(topic);
+        }
+    }
+
+    /// What has happened since. Poll until `None`.
+    #[must_use]
+    pub fn poll(&mut self) -> Option<StoreEvent> {
+        while let Some((token, outcome)) = self.disk.poll() {
+            self.complete(token, outcome);
+        }
+        self.events.pop_front()
+    }
+
+    fn complete(&mut self, token: Token, outcome: Result<Done, Fault>) {
+        let task = self.ops.running.remove(&token).expect("a completion answers a submission");
+        match task {
+            Task::AllocateLog => {
+                match outcome {
+                    Ok(done) => self.log.chain.opened(file_of(done)),
+                    Err(ref fault) => self.log.chain.failed(fault.clone()),
+                }
+                self.tell_room(outcome);
+            }
+            Task::AllocateQueue { topic, id, life } => {
+                self.complete_queue_room(&topic, id, life, outcome);
+            }
+            Task::Checkpoint => self.checkpoint_written(outcome.map(drop)),
+            Task::Delete => {
+                if let Err(fault) = outcome {
+                    self.events.push_back(StoreEvent::DeleteFailed(fault));
+                }
+            }
+            Task::Save(path) => {
+                let outcome = outcome.map(drop);
+                self.events.push_back(StoreEvent::Saved { path, outcome });
+            }
+            Task::SyncLog => self.log_synced(outcome.map(drop)),
+            Task::SyncQueue => self.queue_synced(outcome.map(drop)),
+        }
+    }
+
+    fn complete_queue_room(
+        &mut self,
+        topic: &Text,
+        id: i32,
+        life: u64,
+        outcome: Result<Done, Fault>,
+    ) {
+        let queue = self.queues.get_mut(topic, id).filter(|queue| queue.life == life);
+        let Some(queue) = queue else {
+            // The queue was deleted while its file was being made.
+            if let Ok(done) = outcome {
+                let op = Op::Delete { file: file_of(done) };
+                self.ops.submit(&mut self.disk, Task::Delete, op);
+            }
+            return;
+        };
+        match outcome {
+            Ok(done) => {
+                queue.chain.opened(file_of(done));
+                if queue.drain(&mut self.disk) {
+                    let topic = topic.clone();
+                    self.events.push_back(StoreEvent::QueueReady { topic, queue_id: id });
+                }
+                self.tell_room(Ok(done));
+                self.ask_queue_room(topic, id);
+            }
+            Err(fault) => {
+                queue.chain.failed(fault.clone());
+                self.tell_room(Err(fault));
+            }
+        }
+    }
+
+    fn tell_room(&mut self, outcome: Result<Done, Fault>) {
+        self.events.push_back(match outcome {
+            Ok(_) => StoreEvent::RoomReady,
+            Err(fault) => StoreEvent::RoomFailed(fault),
+        });
+    }
+
+    fn ask_log_room(&mut self) {
+        if let Some(path) = self.log.chain.ask() {
+            let op = Op::Allocate { path: &path, len: self.log.chain.file_len() };
+            self.ops.submit(&mut self.disk, Task::AllocateLog, op);
+        }
+    }
+
+    fn ask_queue_room(&mut self, topic: &str, id: i32) {
+        let Some(queue) = self.queues.get_mut(topic, id) else { return };
+        if !queue.wants_room() {
+            return;
+        }
+        if let Some(path) = queue.chain.ask() {
+            let task = Task::AllocateQueue { topic: topic.into(), id, life: queue.life };
+            let op = Op::Allocate { path: &path, len: queue.chain.file_len() };
+            self.ops.submit(&mut self.disk, task, op);
+        }
+    }
+
+    /// Forgets a queue and deletes its files.
+    pub fn delete_queue(&mut self, topic: &str, queue_id: i32) {
+        if let Some(queue) = self.queues.remove(topic, queue_id) {
+            for file in queue.chain.into_files() {
+                self.ops.submit(&mut self.disk, Task::Delete, Op::Delete { file });
+            }
+        }
+    }
+
+    /// Forgets every queue of a topic and deletes their files. The records stay in the log.
+    pub fn delete_topic(&mut self, topic: &str) {
+        for id in self.queues.ids(topic) {
+            self.delete_queue(topic, id);
+        }
+    }
+
+    /// Where the log begins: its oldest file.
+    pub fn start(&self) -> Physical {
+        self.log.start()
+    }
+
+    /// Where the log ends.
+    pub fn written(&self) -> Written {
+        self.log.written()
+    }
+
+    /// What the store knows to be on the medium.
+    pub fn flushed(&self) -> Flushed {
+        self.flushed
+    }
+
+    /// When the newest record was stored.
+    pub fn newest(&self) -> Wall {
+        self.newest.0
+    }
+
+    /// What this store was opened with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The disk below.
+    pub fn disk(&self) -> &D {
+        &self.disk
+    }
+
+    /// The disk below, for what is not the store's.
+    pub fn disk_mut(&mut self) -> &mut D {
+        &mut self.disk
+    }
+
+    /// The disk, back from a store that is no longer used.
+    pub fn into_disk(self) -> D {
+        self.disk
+    }
+}
+
+fn file_of(done: Done) -> FileId {
+    match done {
+        Done::Opened { file, .. } => file,
+        Done::Finished => panic!("an allocation yields an open file, says its contract"),
+    }
+}

@@ -1,0 +1,240 @@
+//! Appending: all checks first, then memory only. When it errs, nothing has changed.
+
+use super::Store;
+use crate::commit_log::Place;
+use crate::dispatch::{Facts, LIGHT_QUEUE_ID};
+use crate::position::{Physical, QueueOffset, Span};
+use crate::queue::Kind;
+use crate::record::{Draft, DraftError};
+use crate::seam::{Disk, Fault};
+use crate::time::Wall;
+
+/// How much longer than the largest body a whole record may be, in bytes.
+const RECORD_EXTRA: u64 = 64 * 1024;
+
+/// Where a message went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The record's bytes; of a batch, all its records'.
+    pub span: Span,
+    /// The message's number in its queue; of a batch, the first one's.
+    pub queue_offset: QueueOffset,
+    /// When it was stored.
+    pub store_time: Wall,
+}
+
+/// Why nothing was appended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// There is no room, and the last attempt to make some failed. A new one has begun.
+    #[error("no room: {0}")]
+    Full(Fault),
+    /// The message is not one that the format can hold.
+    #[error(transparent)]
+    Illegal(#[from] DraftError),
+    /// The offsets that the message names in its light queues are not the next ones there.
+    #[error("light queue {name} is at {next}, the message says otherwise")]
+    LightOffset {
+        /// The light queue.
+        name: String,
+        /// Its next offset.
+        next: QueueOffset,
+    },
+    /// A file is being allocated: park the send until `RoomReady` or `RoomFailed`.
+    #[error("a file is being allocated")]
+    NotReady,
+    /// The message, or the batch, is too long.
+    #[error("{len} bytes, {max} at most")]
+    TooLarge {
+        /// Its length in bytes.
+        len: u64,
+        /// The limit in bytes.
+        max: u64,
+    },
+}
+
+impl<D: Disk> Store<D> {
+    /// Appends one message and its unit. `wall` becomes its store time.
+    pub fn append(&mut self, wall: Wall, draft: &Draft<'_>) -> Result<Appended, AppendError> {
+        self.append_all(wall, std::slice::from_ref(draft), |_| {})
+    }
+
+    /// Appends messages of one queue side by side: all or none, in one file, with consecutive
+    /// offsets. `spans` receives each record's place.
+    ///
+    /// Panics on an empty batch or one of several queues: the caller split it wrongly.
+    pub fn append_batch(
+        &mut self,
+        wall: Wall,
+        drafts: &[Draft<'_>],
+        spans: &mut Vec<Span>,
+    ) -> Result<Appended, AppendError> {
+        self.append_all(wall, drafts, |span| spans.push(span))
+    }
+
+    fn append_all(
+        &mut self,
+        wall: Wall,
+        drafts: &[Draft<'_>],
+        mut tell: impl FnMut(Span),
+    ) -> Result<Appended, AppendError> {
+        let first = drafts.first().expect("a batch holds messages");
+        let (topic, id) = (first.topic, first.queue_id);
+        let len = self.check(drafts)?;
+        let place = self.log.place(len);
+        match place {
+            Place::Here | Place::Next => {}
+            Place::Full(fault) => {
+                self.ask_log_room();
+                return Err(AppendError::Full(fault));
+            }
+            Place::Wait => {
+                self.ask_log_room();
+                return Err(AppendError::NotReady);
+            }
+        }
+        self.check_room(topic, id, drafts.len())?;
+        self.check_light(drafts)?;
+        // From here on nothing can fail.
+        if place == Place::Next {
+            self.log.roll(&mut self.disk);
+        }
+        let at = self.log.written().end();
+        let queue_offset = self.next_offset(topic, id);
+        for draft in drafts {
+            tell(self.write(wall, draft));
+        }
+        if self.log.wants_room() {
+            self.ask_log_room();
+        }
+        let is_queued = first.sys_flag.is_queued();
+        let queue_offset = if is_queued { queue_offset } else { QueueOffset::ZERO };
+        Ok(Appended { span: Span { at, len }, queue_offset, store_time: wall })
+    }
+
+    /// Checks what can be checked without knowing the log's state. Returns the sum of lengths.
+    fn check(&self, drafts: &[Draft<'_>]) -> Result<u32, AppendError> {
+        let body_max = u64::from(self.settings.max_message_size);
+        let too_large = |len, max| Err(AppendError::TooLarge { len, max });
+        let mut sum = 0;
+        for draft in drafts {
+            let is_one_queue =
+                draft.topic == drafts[0].topic && draft.queue_id == drafts[0].queue_id;
+            assert!(is_one_queue, "a batch has one queue");
+            draft.check()?;
+            let (body, record) = (draft.body.len() as u64, draft.len() as u64);
+            if body > body_max {
+                return too_large(body, body_max);
+            }
+            if record > body_max + RECORD_EXTRA {
+                return too_large(record, body_max + RECORD_EXTRA);
+            }
+            sum += record;
+        }
+        match u32::try_from(sum) {
+            Ok(len) if self.log.fits_a_file(sum) => Ok(len),
+            _ => too_large(sum, self.log.chain.file_len() - 8),
+        }
+    }
+
+    fn check_room(&mut self, topic: &str, id: i32, units: usize) -> Result<(), AppendError> {
+        let Some(queue) = self.queues.get(topic, id) else {
+            // A queue that is not there yet has its whole pending list.
+            return Ok(());
+        };
+        if queue.takes(units) {
+            return Ok(());
+        }
+        let error = queue.fault().cloned().map_or(AppendError::NotReady, AppendError::Full);
+        self.ask_queue_room(topic, id);
+        Err(error)
+    }
+
+    /// Light queues: there must be room, and the offsets must be those that come next.
+    fn check_light(&mut self, drafts: &[Draft<'_>]) -> Result<(), AppendError> {
+        if !self.settings.light_queues {
+            return Ok(());
+        }
+        let mut seen: Vec<(&str, QueueOffset)> = Vec::new();
+        for draft in drafts {
+            for (name, (unit, _)) in self.facts(draft, QueueOffset::ZERO).light(&[]) {
+                let known = seen.iter().rfind(|(seen, _)| *seen == name).map(|(_, next)| *next);
+                let next = known.unwrap_or_else(|| self.next_offset(name, LIGHT_QUEUE_ID));
+                if unit.first != next {
+                    return Err(AppendError::LightOffset { name: name.to_owned(), next });
+                }
+                seen.push((name, next.plus(1)));
+                self.check_room(name, LIGHT_QUEUE_ID, drafts.len())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn facts<'a>(&self, draft: &Draft<'a>, queue_offset: QueueOffset) -> Facts<'a> {
+        let span = Span { at: self.log.written().end(), len: draft.encoded_len() };
+        Facts {
+            topic: draft.topic,
+            queue_offset,
+            span,
+            stored: Wall::default(),
+            sys_flag: draft.sys_flag,
+            properties: draft.properties,
+        }
+    }
+
+    fn write(&mut self, wall: Wall, draft: &Draft<'_>) -> Span {
+        let next = self.next_offset(draft.topic, draft.queue_id);
+        let queue_offset = if draft.sys_flag.is_queued() { next } else { QueueOffset::ZERO };
+        let facts = Facts { stored: wall, ..self.facts(draft, queue_offset) };
+        let span = facts.span;
+        let slot = self.log.slot(&mut self.disk, span.len);
+        draft.encode_into(slot, queue_offset, span.at, wall);
+        self.log.publish(span.len);
+        self.newest = (wall, span.at);
+        self.dispatch(&facts, draft.queue_id);
+        span
+    }
+
+    fn dispatch(&mut self, facts: &Facts<'_>, id: i32) {
+        let is_batch = self.batch_topics.contains(facts.topic);
+        let kind = if is_batch { Kind::Batch } else { Kind::Simple };
+        if let Some((mut unit, stored)) = facts.own(kind, &self.settings.delay_levels) {
+            let queue = self.queues.entry(&self.settings, facts.topic, id, kind);
+            // The queue counts, not the message: a client's INNER_BASE is never believed.
+            unit.first = queue.next();
+            queue.push(&mut self.disk, (unit, stored));
+            if queue.wants_room() {
+                self.ask_queue_room(facts.topic, id);
+            }
+        }
+        if self.settings.light_queues {
+            for (name, entry) in facts.light(&self.settings.delay_levels) {
+                let queue = self.queues.entry(&self.settings, name, LIGHT_QUEUE_ID, Kind::Simple);
+                queue.push(&mut self.disk, entry);
+                if queue.wants_room() {
+                    self.ask_queue_room(name, LIGHT_QUEUE_ID);
+                }
+            }
+        }
+    }
+
+    /// The offset that the next message of a queue gets; units that wait for a file counted.
+    pub fn next_offset(&self, topic: &str, queue_id: i32) -> QueueOffset {
+        self.queues.get(topic, queue_id).map_or(QueueOffset::ZERO, crate::queue::Queue::next)
+    }
+
+    /// Does the record at `at` lie below the end of the log?
+    pub fn is_written(&self, at: Physical) -> bool {
+        at < self.log.written().end()
+    }
+
+    /// Operations that were submitted and not yet polled.
+    pub fn is_idle(&self) -> bool {
+        self.ops.running.is_empty()
+    }
+
+    /// Does a sync run? At most one may.
+    pub fn is_syncing(&self) -> bool {
+        self.log_sync.is_some()
+    }
+}

@@ -1,0 +1,247 @@
+//! What makes things durable: syncs, the checkpoint, state files, the orderly stop.
+
+use super::{Store, StoreEvent, Task};
+use crate::checkpoint;
+use crate::position::{Flushed, Physical, Written};
+use crate::recover::ABORT;
+use crate::seam::{Disk, Fault, Op};
+use crate::text::Text;
+use crate::time::Wall;
+
+/// Syncs begin at page boundaries, in bytes: that is what the medium writes.
+const PAGE: u64 = 4096;
+
+/// A sync of the log, under way.
+#[derive(Debug)]
+pub(super) struct LogSync {
+    upto: Written,
+    parts: usize,
+    failed: Option<Fault>,
+}
+
+/// A sync of the queues, under way.
+#[derive(Debug)]
+pub(super) struct QueueSync {
+    parts: usize,
+    failed: Option<Fault>,
+    /// Where each queue ended when it began.
+    ends: Vec<(Text, i32, u64, u64)>,
+    /// Every unit of the records below was in a file by then.
+    queued: Physical,
+    /// The store time of the last of them.
+    logics: Wall,
+}
+
+/// A state file, as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// Neither the file nor its backup exists.
+    Absent,
+    /// The file as last saved.
+    Fresh(Vec<u8>),
+    /// The file is absent or damaged; this is the version before.
+    FromBackup(Vec<u8>),
+}
+
+/// Why a state file could not be loaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// The file is damaged and no good backup exists.
+    #[error("{path} is damaged and {path}.bak does not help: restore one of them, or remove both")]
+    Damaged {
+        /// Which.
+        path: String,
+    },
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] Fault),
+}
+
+/// Loads a state file from `disk`, falling back to its backup. `is_valid` judges content; an
+/// empty file counts as absent (store.md 3). Usable before a store is open.
+pub fn load<D: Disk>(
+    disk: &mut D,
+    path: &str,
+    is_valid: impl Fn(&[u8]) -> bool,
+) -> Result<Loaded, LoadError> {
+    let content = |bytes: Option<Vec<u8>>| bytes.filter(|bytes| !bytes.is_empty());
+    let fresh = content(disk.read(path)?);
+    let is_damaged = match fresh {
+        Some(bytes) if is_valid(&bytes) => return Ok(Loaded::Fresh(bytes)),
+        fresh => fresh.is_some(),
+    };
+    match content(disk.read(&format!("{path}.bak"))?) {
+        Some(bytes) if is_valid(&bytes) => Ok(Loaded::FromBackup(bytes)),
+        None if !is_damaged => Ok(Loaded::Absent),
+        _ => Err(LoadError::Damaged { path: path.to_owned() }),
+    }
+}
+
+impl<D: Disk> Store<D> {
+    /// Starts to make the log durable from `from` up to `upto`. [`StoreEvent::Synced`] ends it.
+    ///
+    /// Panics if a sync runs, or if `upto` was not written: at most one sync is in flight.
+    pub fn sync(&mut self, from: Physical, upto: Written) {
+        assert!(self.log_sync.is_none(), "at most one sync is in flight");
+        assert!(self.written().covers(upto.end()), "only what was written is made durable");
+        let from = from.get() - from.get() % PAGE;
+        let parts: Vec<_> = self.log.chain.parts(from, upto.end().get()).collect();
+        let parts = if self.broken.is_some() { Vec::new() } else { parts };
+        let failed = self.broken.clone();
+        self.log_sync = Some(LogSync { upto, parts: parts.len(), failed });
+        for &(file, from, to) in &parts {
+            self.ops.submit(&mut self.disk, Task::SyncLog, Op::Sync { file, from, to });
+        }
+        self.finish_log_sync();
+    }
+
+    pub(super) fn log_synced(&mut self, outcome: Result<(), Fault>) {
+        let sync = self.log_sync.as_mut().expect("a part belongs to a sync");
+        sync.parts -= 1;
+        if let Err(fault) = outcome {
+            sync.failed.get_or_insert(fault);
+        }
+        self.finish_log_sync();
+    }
+
+    fn finish_log_sync(&mut self) {
+        let Some(sync) = self.log_sync.take_if(|sync| sync.parts == 0) else { return };
+        let outcome = if let Some(fault) = sync.failed {
+            self.broken.get_or_insert(fault.clone());
+            Err(fault)
+        } else {
+            self.flushed = self.flushed.max(Flushed::upto(sync.upto.end()));
+            if sync.upto == self.written() {
+                self.checkpoint.physic = self.newest.0;
+            }
+            Ok(Flushed::upto(sync.upto.end()))
+        };
+        self.events.push_back(StoreEvent::Synced(outcome));
+    }
+
+    /// Starts to make the queues durable, then moves the checkpoint.
+    /// [`StoreEvent::QueuesSynced`] ends it. Does nothing while the last one still runs.
+    pub fn sync_queues(&mut self) {
+        if self.queue_sync.is_some() {
+            return;
+        }
+        if let Some(fault) = self.broken.clone() {
+            self.events.push_back(StoreEvent::QueuesSynced(Err(fault)));
+            return;
+        }
+        let waiting = self.queues.iter().filter_map(|(_, _, queue)| queue.pending_from()).min();
+        let (queued, logics) = match waiting {
+            Some(at) => (at, self.checkpoint.logics),
+            None => (self.written().end(), self.newest.0),
+        };
+        let mut sync = QueueSync { parts: 0, failed: None, ends: Vec::new(), queued, logics };
+        for (topic, id, queue) in self.queues.iter() {
+            let before = sync.parts;
+            for (file, from, to) in queue.unsynced() {
+                self.ops.submit(&mut self.disk, Task::SyncQueue, Op::Sync { file, from, to });
+                sync.parts += 1;
+            }
+            if sync.parts > before {
+                sync.ends.push((topic.into(), id, queue.life, queue.end()));
+            }
+        }
+        self.queue_sync = Some(sync);
+        self.finish_queue_sync();
+    }
+
+    pub(super) fn queue_synced(&mut self, outcome: Result<(), Fault>) {
+        let sync = self.queue_sync.as_mut().expect("a part belongs to a sync");
+        sync.parts -= 1;
+        if let Err(fault) = outcome {
+            sync.failed.get_or_insert(fault);
+        }
+        self.finish_queue_sync();
+    }
+
+    fn finish_queue_sync(&mut self) {
+        let Some(sync) = self.queue_sync.as_mut().filter(|sync| sync.parts == 0) else { return };
+        if let Some(fault) = sync.failed.take() {
+            self.queue_sync = None;
+            self.broken.get_or_insert(fault.clone());
+            self.events.push_back(StoreEvent::QueuesSynced(Err(fault)));
+            return;
+        }
+        let (queued, logics) = (sync.queued, sync.logics);
+        for (topic, id, life, end) in std::mem::take(&mut sync.ends) {
+            let queue = self.queues.get_mut(&topic, id).filter(|queue| queue.life == life);
+            if let Some(queue) = queue {
+                queue.set_synced(end);
+            }
+        }
+        self.move_checkpoint(queued, logics);
+        let bytes = &self.checkpoint.encode();
+        let op = Op::Replace { path: checkpoint::PATH, bytes };
+        self.ops.submit(&mut self.disk, Task::Checkpoint, op);
+    }
+
+    fn move_checkpoint(&mut self, queued: Physical, logics: Wall) {
+        let flushed = self.flushed.end();
+        self.checkpoint.logics = logics;
+        self.checkpoint.durable = Some(checkpoint::Durable { flushed, queued });
+        if flushed == self.written().end() {
+            self.checkpoint.physic = self.newest.0;
+            self.checkpoint.confirm = i64::try_from(self.newest.1.get()).unwrap_or(i64::MAX);
+        }
+    }
+
+    pub(super) fn checkpoint_written(&mut self, outcome: Result<(), Fault>) {
+        self.queue_sync = None;
+        self.events.push_back(StoreEvent::QueuesSynced(outcome));
+    }
+
+    /// Starts to replace a state file. [`StoreEvent::Saved`] ends it.
+    pub fn save(&mut self, path: &'static str, bytes: &[u8]) {
+        self.ops.submit(&mut self.disk, Task::Save(path), Op::Replace { path, bytes });
+    }
+
+    /// [`load`] from this store's disk.
+    pub fn load(
+        &mut self,
+        path: &str,
+        is_valid: impl Fn(&[u8]) -> bool,
+    ) -> Result<Loaded, LoadError> {
+        load(&mut self.disk, path, is_valid)
+    }
+
+    /// The orderly stop: everything durable, the checkpoint at the end, the `abort` file gone.
+    /// If it fails, the next start recovers as after a crash. The store serves no longer.
+    pub fn close(&mut self) -> Result<(), Fault> {
+        self.settle()?;
+        if let Some(fault) = &self.broken {
+            return Err(fault.clone());
+        }
+        let (from, end) = (self.flushed.end().get(), self.written().end());
+        let parts: Vec<_> = self.log.chain.parts(from - from % PAGE, end.get()).collect();
+        for (file, from, to) in parts {
+            self.disk.perform(Op::Sync { file, from, to })?;
+        }
+        self.flushed = Flushed::upto(end);
+        for queue in self.queues.iter_mut() {
+            queue.finish(&mut self.disk)?;
+        }
+        self.move_checkpoint(end, self.newest.0);
+        let bytes = &self.checkpoint.encode();
+        self.disk.perform(Op::Replace { path: checkpoint::PATH, bytes })?;
+        self.disk.perform(Op::Remove { path: ABORT })?;
+        Ok(())
+    }
+
+    /// Waits for what is under way: an operation performed ends behind all submitted before, and
+    /// writing the checkpoint as it stands harms nothing. Completions may start new operations,
+    /// a few rounds of them.
+    fn settle(&mut self) -> Result<(), Fault> {
+        while !self.ops.running.is_empty() {
+            let bytes = &self.checkpoint.encode();
+            self.disk.perform(Op::Replace { path: checkpoint::PATH, bytes })?;
+            while let Some((token, outcome)) = self.disk.poll() {
+                self.complete(token, outcome);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! Reading: queues, units, records. Nothing here changes anything.
+
+use bytes::Bytes;
+
+use super::Store;
+use crate::consume_queue::Unit;
+use crate::position::{Physical, QueueOffset, Span};
+use crate::queue::{Queue, QueueRange};
+use crate::record::Record;
+use crate::seam::Disk;
+use crate::time::Wall;
+
+/// Which message a time names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boundary {
+    /// The first stored at that time or later; the maximum if there is none.
+    Lower,
+    /// The last stored at that time or earlier; the minimum if there is none.
+    Upper,
+}
+
+/// One queue, for reading many units of it.
+#[derive(Debug)]
+pub struct QueueView<'a, D> {
+    queue: &'a Queue,
+    disk: &'a D,
+}
+
+impl<D: Disk> QueueView<'_, D> {
+    /// Which offsets can be read.
+    pub fn range(&self) -> QueueRange {
+        self.queue.range()
+    }
+
+    /// The unit that holds message number `offset`. Its `first` is smaller if that message lies
+    /// within an inner batch; the next unit begins at its `next()`.
+    pub fn get(&self, offset: QueueOffset) -> Option<Unit> {
+        self.queue.get(self.disk, offset)
+    }
+
+    /// Units from the one that holds `offset` on.
+    pub fn units_from(&self, offset: QueueOffset) -> impl Iterator<Item = Unit> {
+        std::iter::successors(self.get(offset), |unit| self.get(unit.next()))
+    }
+}
+
+impl<D: Disk> Store<D> {
+    /// A queue's offsets; `None` if there is no such queue.
+    pub fn queue(&self, topic: &str, queue_id: i32) -> Option<QueueRange> {
+        self.queues.get(topic, queue_id).map(Queue::range)
+    }
+
+    /// A queue, for reading many units.
+    pub fn queue_view(&self, topic: &str, queue_id: i32) -> Option<QueueView<'_, D>> {
+        let queue = self.queues.get(topic, queue_id)?;
+        Some(QueueView { queue, disk: &self.disk })
+    }
+
+    /// One unit.
+    pub fn unit(&self, topic: &str, queue_id: i32, offset: QueueOffset) -> Option<Unit> {
+        self.queues.get(topic, queue_id)?.get(&self.disk, offset)
+    }
+
+    /// Every queue, by topic and id.
+    pub fn queues(&self) -> impl Iterator<Item = (&str, i32, QueueRange)> {
+        self.queues.iter().map(|(topic, id, queue)| (topic, id, queue.range()))
+    }
+
+    /// Bytes of the log. Panics beyond what is written, or across files: spans come from units
+    /// and appends, and neither is ever wrong about that.
+    pub fn view(&self, span: Span) -> &[u8] {
+        self.log.view(&self.disk, span)
+    }
+
+    /// The same bytes, shared: their file stays mapped until the last lease is gone.
+    pub fn lease(&self, span: Span) -> Bytes {
+        assert!(self.written().covers(span.end()), "only what was written is read");
+        let (file, at) = self.log.chain.locate(span.at.get()).expect("the span lies in the log");
+        self.disk.lease(file, at, span.len as usize)
+    }
+
+    /// The record at `at`: lengths and position checked, its body's CRC not. `None` if there is
+    /// none, or none any more.
+    pub fn record(&self, at: Physical) -> Option<Record<'_>> {
+        self.log.record(&self.disk, at)
+    }
+
+    /// The records from `at` on, which must be where one begins or where a file does. Ends at
+    /// the log's end, or at the first damaged record.
+    pub fn records_from(&self, at: Physical) -> impl Iterator<Item = Record<'_>> {
+        let mut at = at.max(self.start());
+        std::iter::from_fn(move || {
+            loop {
+                if let Some(record) = self.record(at) {
+                    at = at.plus(u64::from(record.size()));
+                    return Some(record);
+                }
+                at = self.log.behind_blank(&self.disk, at)?;
+            }
+        })
+    }
+
+    /// The offset that a time names in a queue, by binary search over store times; `None` if
+    /// there is no such queue. Exact as far as the broker's clock never ran backwards.
+    pub fn offset_by_time(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        time: Wall,
+        boundary: Boundary,
+    ) -> Option<QueueOffset> {
+        let queue = self.queues.get(topic, queue_id)?;
+        let stored = |unit: &Unit| {
+            // A unit whose record is gone or damaged is older than everything.
+            self.record(unit.span.at).map_or(Wall::from_millis(i64::MIN), |r| r.store_time())
+        };
+        let range = queue.range();
+        let first_at_or_after = queue.first_where(&self.disk, |unit| stored(unit) >= time);
+        Some(match boundary {
+            Boundary::Lower => first_at_or_after,
+            Boundary::Upper => {
+                let behind = queue.first_where(&self.disk, |unit| stored(unit) > time);
+                let last = behind.get().checked_sub(1).map(QueueOffset::new);
+                last.map_or(range.min, |last| last.max(range.min))
+            }
+        })
+    }
+}
