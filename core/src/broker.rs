@@ -1,18 +1,68 @@
-//! The broker.
+//! The broker: one machine over one store.
+//!
+//! State: the [`Store`], the [`Flush`] machine over it, topics, groups and offsets (kept in
+//! files), connected clients, queue locks, held pulls, waiting and parked sends (kept in memory).
+//! Inputs: requests, closed connections, name servers' answers; completions of the disk are
+//! polled from the store. Effects: answers, notices to clients, "register me".
+//!
+//! | room | what |
+//! |---|---|
+//! | `send`, `batch`, `waiters` | checked, appended, answered when the promise is kept |
+//! | `pull`, `hold` | looked up, filtered, answered or held |
+//! | `clients`, `locks` | who is connected, who may consume a queue in order |
+//! | `topics`, `groups`, `offsets`, `state` | what is kept in `config/*.json` |
+//! | `requests` | everything else that is asked |
+
+mod batch;
+mod clients;
+mod config;
+mod groups;
+mod hold;
+mod locks;
+mod names;
+mod offsets;
+mod pull;
+mod requests;
+mod send;
+mod state;
+mod topics;
+mod waiters;
+
+use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
-use hotfire_storage::position::Span;
+use hotfire_storage::position::{Confirmed, Physical, Span};
 use hotfire_storage::seam::{Disk, Fault};
+use hotfire_storage::text::Text;
 use hotfire_storage::time::{Mono, Now};
+use hotfire_storage::{Opened, Settings, Store, StoreEvent};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
 
 use crate::domain::{
-    BrokerNotice, BrokerRequest, BrokerResponse, Caller, ConnId, NameResponse, Registration,
+    BrokerNotice, BrokerRequest, BrokerResponse, Caller, Code, ConnId, NameResponse, QueueRef,
+    Registration,
 };
+use crate::flush::Flush;
 use crate::machine::{Digest, Machine};
 
-mod config;
+pub use crate::flush::FlushPolicy;
+use clients::{ClientLimits, Clients};
+pub use config::{BrokerConfig, BrokerLimits};
+use groups::Groups;
+use hold::Holds;
+use locks::Locks;
+use offsets::Offsets;
+use send::Parked;
+pub use state::OpenError;
+use topics::Topics;
+use waiters::Waiters;
 
-pub use config::{BrokerConfig, BrokerLimits, FlushPolicy};
+/// How often silent clients and expired locks are looked for.
+const SCAN_EVERY: Duration = Duration::from_secs(10);
+/// How often queue files are made durable, and the checkpoint moved after them.
+const SYNC_QUEUES_EVERY: Duration = Duration::from_secs(60);
 
 /// What can happen to a broker. Completions of its disk are not listed: it polls them itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,41 +107,352 @@ pub enum Effect {
     Register,
 }
 
+/// When something is due although nothing happened.
+#[derive(Debug)]
+struct Timers {
+    scan: Mono,
+    register: Mono,
+    save_offsets: Mono,
+    sync_queues: Mono,
+}
+
 /// The machine.
 pub struct Broker<D: Disk> {
-    disk: D,
+    config: BrokerConfig,
+    store: Store<D>,
+    flush: Flush,
+    topics: Topics,
+    groups: Groups,
+    offsets: Offsets,
+    clients: Clients,
+    locks: Locks,
+    holds: Holds,
+    waiters: Waiters,
+    parked: Parked,
+    /// Records whose queues wake when the position is confirmed, in log order.
+    arrivals: VecDeque<(Physical, QueueRef)>,
+    /// Why sends are refused, if they are.
+    closed_for_sends: Option<&'static str>,
+    timers: Timers,
+    register_now: bool,
+    rng: Pcg64Mcg,
+    process_number: u32,
+    keys_made: u16,
+    /// Properties that every message gets, as encoded.
+    stamp: Text,
+    outbox: VecDeque<Effect>,
+    woken: Vec<hold::Held>,
+    /// Who waits for the topic table to be durable.
+    creates: Vec<Caller>,
 }
 
 impl<D: Disk> Broker<D> {
+    /// Opens what lies on `disk`: the state files first (a damaged one falls back to its previous
+    /// version, and never silently starts empty), then the store. `Opened` says what was found.
+    pub fn open(
+        mut disk: D,
+        settings: Settings,
+        config: BrokerConfig,
+        now: Now,
+    ) -> Result<(Self, Opened), OpenError> {
+        let state::State { mut topics, groups, offsets } = state::load(&mut disk, &config, now)?;
+        let (store, opened) = Store::open(disk, settings, |topic| topics.is_batch(topic))?;
+        for (topic, queue, _) in store.queues() {
+            topics.adopt(now.wall, topic, queue);
+        }
+        let mut rng = Pcg64Mcg::seed_from_u64(config.seed);
+        let cluster = &config.identity.cluster;
+        let stamp = format!(
+            "MSG_REGION\u{1}DefaultRegion\u{2}TRACE_ON\u{1}true\u{2}CLUSTER\u{1}{cluster}\u{2}"
+        );
+        let broker = Self {
+            flush: Flush::new(config.flush, store.written().end(), now.mono),
+            clients: Clients::new(ClientLimits {
+                groups: config.limits.groups,
+                clients_per_group: config.limits.clients_per_group,
+                expiry: config.client_expiry,
+            }),
+            locks: Locks::new(config.lock_life),
+            timers: Timers {
+                scan: now.mono.after(SCAN_EVERY),
+                register: now.mono,
+                save_offsets: now.mono.after(config.save_offsets_every),
+                sync_queues: now.mono.after(SYNC_QUEUES_EVERY),
+            },
+            holds: Holds::default(),
+            waiters: Waiters::default(),
+            parked: Parked::default(),
+            arrivals: VecDeque::new(),
+            closed_for_sends: None,
+            register_now: true,
+            process_number: rng.random(),
+            rng,
+            keys_made: 0,
+            stamp: stamp.into(),
+            outbox: VecDeque::new(),
+            woken: Vec::new(),
+            creates: Vec::new(),
+            topics,
+            groups,
+            offsets,
+            store,
+            config,
+        };
+        Ok((broker, opened))
+    }
+
     /// What name servers are told.
     pub fn registration(&self) -> Registration {
-        unimplemented!()
+        Registration {
+            broker: self.config.identity.clone(),
+            ha_addr: self.config.ha_addr.clone(),
+            heartbeat_timeout_ms: None,
+            enable_acting_master: Some(false),
+            data_version: self.topics.version(),
+            topics: self.topics.registered(self.config.permission),
+        }
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &BrokerConfig {
+        &self.config
+    }
+
+    /// Its store.
+    pub fn store(&self) -> &Store<D> {
+        &self.store
+    }
+
+    /// Its store, once the broker is no more.
+    pub fn into_store(self) -> Store<D> {
+        self.store
+    }
+
+    /// Up to where consumers may see.
+    pub fn confirmed(&self) -> Confirmed {
+        self.flush.confirmed()
     }
 
     /// The bytes of a span of an answer.
     pub fn lease(&self, span: Span) -> Bytes {
-        let _ = (&self.disk, span);
-        unimplemented!()
+        self.store.lease(span)
     }
 
     /// Ends in order: everything is flushed, state saved, the store marked as cleanly closed.
-    pub fn stop(&mut self, _now: Now) -> Result<(), Fault> {
-        unimplemented!()
+    /// Waiting sends are answered, held pulls released: poll once more afterwards.
+    pub fn stop(&mut self, now: Now) -> Result<(), Fault> {
+        self.closed_for_sends = Some("the broker is shutting down; send to another");
+        self.refuse_parked(Code::ServiceNotAvailable, "the broker is shutting down");
+        if !self.flush.failed() {
+            state::save_all(self.store.disk_mut(), &self.topics, &self.groups, &self.offsets)?;
+            self.store.close()?;
+            self.drain_store(now);
+            while let Some((caller, sent)) = self.waiters.stopped() {
+                self.answer(caller, BrokerResponse::Sent(Box::new(sent)));
+            }
+        }
+        self.release_holds();
+        Ok(())
+    }
+
+    /// Did the disk have anything to say?
+    fn drain_store(&mut self, now: Now) -> bool {
+        let mut any = false;
+        while let Some(event) = self.store.poll() {
+            self.store_event(now, event);
+            any = true;
+        }
+        any
+    }
+
+    /// Everything that time or the disk brought.
+    fn advance(&mut self, now: Now) {
+        self.drain_store(now);
+        if let Some((from, upto)) = self.flush.start(now.mono) {
+            self.store.sync(from, upto);
+        }
+        self.answer_waiters(now);
+        self.wake_arrivals();
+        self.expire_holds(now.mono);
+        if self.parked.deadline().is_some_and(|deadline| deadline <= now.mono) {
+            self.retry_parked(now);
+        }
+        self.run_timers(now);
+        self.save_changes();
+        while let Some((group, conns)) = self.clients.take_changed() {
+            self.outbox.extend(conns.into_iter().map(|conn| Effect::Notify {
+                conn,
+                notice: BrokerNotice::ConsumerIdsChanged { group: group.clone() },
+            }));
+        }
+    }
+
+    fn run_timers(&mut self, now: Now) {
+        if self.timers.scan <= now.mono {
+            self.timers.scan = now.mono.after(SCAN_EVERY);
+            self.clients.expire(now.mono);
+            self.locks.expire(now.mono);
+        }
+        if self.timers.save_offsets <= now.mono {
+            self.timers.save_offsets = now.mono.after(self.config.save_offsets_every);
+            if self.offsets.take_changed() {
+                self.store.save(state::OFFSETS, &state::offsets_json(&self.offsets));
+            }
+        }
+        if self.timers.sync_queues <= now.mono {
+            self.timers.sync_queues = now.mono.after(SYNC_QUEUES_EVERY);
+            if !self.flush.failed() {
+                self.store.sync_queues();
+            }
+        }
+        if self.register_now || self.timers.register <= now.mono {
+            self.register_now = false;
+            self.timers.register = now.mono.after(self.config.register_every);
+            self.outbox.push_back(Effect::Register);
+        }
+    }
+
+    fn save_changes(&mut self) {
+        if self.topics.start_save() {
+            self.store.save(state::TOPICS, &state::topics_json(&self.topics));
+        }
+        if self.groups.start_save() {
+            self.store.save(state::GROUPS, &state::groups_json(&self.groups));
+        }
+    }
+
+    fn store_event(&mut self, now: Now, event: StoreEvent) {
+        match event {
+            StoreEvent::Synced(outcome) => {
+                if let Err(fault) = &outcome {
+                    tracing::error!(%fault, "a sync failed: no more messages are taken");
+                }
+                self.flush.synced(outcome.is_ok());
+                if outcome.is_err() {
+                    self.flush_failed();
+                }
+            }
+            StoreEvent::RoomReady => self.retry_parked(now),
+            StoreEvent::RoomFailed(fault) => {
+                tracing::error!(%fault, "the store cannot grow");
+                let remark = format!("the store cannot grow: {fault}; send to another broker");
+                self.refuse_parked(Code::ServiceNotAvailable, &remark);
+            }
+            StoreEvent::QueueReady { topic, queue_id } => {
+                self.wake(&QueueRef { topic, queue: queue_id });
+            }
+            StoreEvent::DeleteFailed(fault) => {
+                tracing::warn!(%fault, "a deleted queue's file is still there");
+            }
+            StoreEvent::Saved { path, outcome } => self.saved(now, path, &outcome),
+            StoreEvent::QueuesSynced(Ok(())) => {}
+            StoreEvent::QueuesSynced(Err(fault)) => {
+                // Queues are rebuilt from the log: the checkpoint stays where it was.
+                tracing::warn!(%fault, "queue files were not made durable; a restart takes longer");
+            }
+        }
+    }
+
+    fn saved(&mut self, now: Now, path: &str, outcome: &Result<(), Fault>) {
+        if let Err(fault) = outcome {
+            tracing::error!(%fault, path, "a state file was not saved");
+        }
+        let durable = outcome.is_ok();
+        match path {
+            state::TOPICS => {
+                self.topics.save_ended(durable);
+                // Told only of what a power loss cannot take away.
+                self.register_now |= durable && self.topics.all_durable();
+                if durable {
+                    self.retry_parked(now);
+                    self.answer_creates();
+                } else {
+                    let remark = "the disk failed to keep the topic; send to another broker";
+                    self.refuse_parked(Code::SystemError, remark);
+                    self.refuse_creates();
+                }
+            }
+            state::GROUPS => self.groups.save_ended(durable),
+            state::OFFSETS if !durable => self.offsets.save_failed(),
+            _ => {}
+        }
     }
 }
 
 impl<D: Disk> Machine for Broker<D> {
     type Input = Input;
     type Effect = Effect;
-    fn handle(&mut self, _now: Now, _input: Input) {
-        unimplemented!()
+
+    fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Closed { conn } => {
+                self.clients.closed(conn);
+                self.holds.closed(conn);
+            }
+            Input::Registered { response } => {
+                if let NameResponse::Refused { remark, .. } = response {
+                    tracing::warn!(remark, "a name server refused this broker");
+                }
+            }
+            Input::Request { caller, request } => match request {
+                BrokerRequest::Send(send) => self.send(now, caller, send),
+                BrokerRequest::Pull(pull) => self.pull(now, caller, pull),
+                other => self.serve(now, caller, other),
+            },
+        }
     }
-    fn poll(&mut self, _now: Now) -> Option<Effect> {
-        unimplemented!()
+
+    fn poll(&mut self, now: Now) -> Option<Effect> {
+        if self.outbox.is_empty() {
+            self.advance(now);
+        }
+        // What was just started may have ended at once, on a disk that is memory.
+        while self.outbox.is_empty() && self.drain_store(now) {
+            self.advance(now);
+        }
+        self.outbox.pop_front()
     }
+
     fn deadline(&self) -> Option<Mono> {
-        unimplemented!()
+        let timers = &self.timers;
+        [
+            Some(timers.scan.min(timers.register).min(timers.save_offsets)),
+            Some(timers.sync_queues),
+            self.flush.deadline(),
+            self.waiters.deadline(),
+            self.holds.deadline(),
+            self.parked.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
-    fn verify(&self) {}
-    fn digest(&self, _into: &mut Digest) {}
+
+    fn verify(&self) {
+        self.flush.verify();
+        self.store.verify();
+        self.holds.verify();
+        self.clients.verify();
+        assert!(
+            self.flush.confirmed().end() <= self.store.written().end(),
+            "consumers see nothing that is not there"
+        );
+    }
+
+    fn digest(&self, into: &mut Digest) {
+        self.flush.digest(into);
+        self.topics.digest(into);
+        self.groups.digest(into);
+        self.offsets.digest(into);
+        self.clients.digest(into);
+        self.locks.digest(into);
+        self.holds.digest(into);
+        into.number(self.waiters.len() as u64);
+        into.number(self.parked.len() as u64);
+        into.number(self.outbox.len() as u64);
+        self.store.digest_state(&mut |number| into.number(number));
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,10 @@
 //! | [`domain`] | requests, responses and the nouns in them; no bytes of a wire |
 //! | [`namesrv`] | the name server: who is alive, who has which topic |
 //! | [`broker`] | the broker: topics, sends, pulls, groups, offsets, locks |
+//! | [`flush`] | when written bytes are made durable, and what may be promised meanwhile |
 
 pub mod broker;
 pub mod domain;
+pub mod flush;
 pub mod machine;
 pub mod namesrv;

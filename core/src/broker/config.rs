@@ -7,35 +7,7 @@ use std::time::Duration;
 use hotfire_storage::text::Text;
 
 use crate::domain::BrokerIdentity;
-
-/// When appended bytes are made durable, and who waits for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FlushPolicy {
-    /// ASYNC_FLUSH: nobody waits.
-    Async {
-        /// Look this often (`flushIntervalCommitLog`).
-        every: Duration,
-        /// Sync when at least this many 4 KiB pages are dirty (`flushCommitLogLeastPages`).
-        least_pages: u32,
-        /// Sync whatever is dirty after this long (`flushCommitLogThoroughInterval`).
-        thorough: Duration,
-    },
-    /// SYNC_FLUSH: a send is answered once its bytes are durable.
-    Sync {
-        /// How long a send waits at most (`syncFlushTimeout`).
-        timeout: Duration,
-    },
-}
-
-impl Default for FlushPolicy {
-    fn default() -> Self {
-        Self::Async {
-            every: Duration::from_millis(500),
-            least_pages: 4,
-            thorough: Duration::from_secs(10),
-        }
-    }
-}
+use crate::flush::FlushPolicy;
 
 /// Bounds of what a broker keeps.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+pub use hotfire_storage::Boundary;
 use hotfire_storage::position::{Physical, QueueOffset, Span};
 use hotfire_storage::text::Text;
 use hotfire_storage::time::Wall;
@@ -163,16 +164,6 @@ pub struct Heartbeat {
     pub without_sub: bool,
 }
 
-/// Which end of several messages with one store time is meant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Boundary {
-    /// The first.
-    #[default]
-    Lower,
-    /// The last.
-    Upper,
-}
-
 /// UPDATE_AND_CREATE_TOPIC (17).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateTopic {
@@ -202,11 +193,6 @@ pub enum BrokerRequest {
     },
     /// 17 UPDATE_AND_CREATE_TOPIC.
     CreateTopic(Box<CreateTopic>),
-    /// 215 DELETE_TOPIC_IN_BROKER.
-    DeleteTopic {
-        /// Topic.
-        topic: Text,
-    },
     /// 32 GET_EARLIEST_MSG_STORETIME.
     EarliestStoreTime(QueueRef),
     /// 34 HEART_BEAT.

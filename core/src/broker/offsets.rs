@@ -1,0 +1,56 @@
+//! How far each group has consumed each queue (broker-behaviour.md 6.2).
+
+use std::collections::BTreeMap;
+
+use hotfire_storage::position::QueueOffset;
+use hotfire_storage::text::Text;
+
+use crate::domain::QueueRef;
+use crate::machine::Digest;
+
+/// Committed offsets by topic, group and queue: the next message to consume.
+#[derive(Debug, Default)]
+pub(super) struct Offsets {
+    table: BTreeMap<(Text, Text), BTreeMap<i32, QueueOffset>>,
+    changed: bool,
+}
+
+impl Offsets {
+    pub(super) fn restore(table: BTreeMap<(Text, Text), BTreeMap<i32, QueueOffset>>) -> Self {
+        Self { table, changed: false }
+    }
+
+    pub(super) fn table(&self) -> &BTreeMap<(Text, Text), BTreeMap<i32, QueueOffset>> {
+        &self.table
+    }
+
+    pub(super) fn commit(&mut self, group: &Text, of: &QueueRef, next: QueueOffset) {
+        let queues = self.table.entry((of.topic.clone(), group.clone())).or_default();
+        self.changed |= queues.insert(of.queue, next) != Some(next);
+    }
+
+    pub(super) fn committed(&self, group: &Text, of: &QueueRef) -> Option<QueueOffset> {
+        self.table.get(&(of.topic.clone(), group.clone()))?.get(&of.queue).copied()
+    }
+
+    /// Is there something to save? Asking takes it: the caller saves it now.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The save failed: there still is something to save.
+    pub(super) fn save_failed(&mut self) {
+        self.changed = true;
+    }
+
+    pub(super) fn digest(&self, into: &mut Digest) {
+        for ((topic, group), queues) in &self.table {
+            into.bytes(topic.as_bytes());
+            into.bytes(group.as_bytes());
+            for (queue, next) in queues {
+                into.number(u64::from(queue.cast_unsigned()));
+                into.number(next.get());
+            }
+        }
+    }
+}

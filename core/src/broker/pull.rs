@@ -1,0 +1,287 @@
+//! Pulls: looked up, filtered, answered or held (broker-behaviour.md 5).
+
+use std::time::Duration;
+
+use hotfire_storage::QueueRange;
+use hotfire_storage::position::{QueueOffset, Span};
+use hotfire_storage::record::properties;
+use hotfire_storage::seam::Disk;
+use hotfire_storage::time::{Mono, Now, Wall};
+
+use super::Broker;
+use super::hold::Held;
+use super::names::{self, Refusal};
+use crate::domain::{
+    BrokerResponse, Caller, Code, Pull, PullStatus, Pulled, QueueRef, Subscription,
+};
+
+/// Most bytes of one answer; the first message always goes.
+const BYTES_MAX: u32 = 256 * 1024;
+/// Most messages of one answer.
+const MESSAGES_MAX: i32 = 1024;
+/// Most queue entries looked at for one answer.
+const SCAN_MAX: u64 = 800;
+
+/// Which messages a subscription wants, as far as the queue can tell.
+enum Filter {
+    All,
+    Codes(Vec<i32>),
+}
+
+impl Filter {
+    /// `*`, or `TagA || TagB`.
+    fn parse(expression: &str) -> Self {
+        let tags = || expression.split("||").map(str::trim).filter(|tag| !tag.is_empty());
+        if tags().next().is_none() || tags().any(|tag| tag == "*") {
+            return Self::All;
+        }
+        Self::Codes(tags().map(properties::java_hash).collect())
+    }
+
+    fn of(subscription: &Subscription) -> Self {
+        if subscription.codes.is_empty() || &*subscription.expression == "*" {
+            return Self::All;
+        }
+        Self::Codes(subscription.codes.clone())
+    }
+
+    fn wants(&self, tags_code: i64) -> bool {
+        match self {
+            Self::All => true,
+            Self::Codes(codes) => codes.iter().any(|code| i64::from(*code) == tags_code),
+        }
+    }
+}
+
+impl<D: Disk> Broker<D> {
+    /// A pull arrived.
+    pub(super) fn pull(&mut self, now: Now, caller: Caller, pull: Box<Pull>) {
+        if let Err((code, remark)) = self.admit_pull(now.wall, &pull) {
+            return self.refuse(caller, code, remark);
+        }
+        if let Some(offset) = pull.commit.and_then(|offset| u64::try_from(offset).ok()) {
+            self.offsets.commit(&pull.group, &pull.from, QueueOffset::new(offset));
+        }
+        let patience = pull.hold_ms.map(|ms| {
+            if self.config.long_polling {
+                Duration::from_millis(ms)
+            } else {
+                self.config.short_polling
+            }
+        });
+        let deadline = patience.map(|patience| now.mono.after(patience));
+        self.serve_pull(caller, pull, deadline);
+    }
+
+    /// Everything that can be said without the queue (5.1).
+    fn admit_pull(&mut self, wall: Wall, pull: &Pull) -> Result<(), Refusal> {
+        let topic = &pull.from.topic;
+        if self.config.permission & 4 == 0 {
+            let remark = format!(
+                "the broker[{}] pulling message is forbidden: brokerPermission has no read bit",
+                self.config.identity.broker_name
+            );
+            return Err((Code::NoPermission, remark));
+        }
+        self.groups.ensure(wall, &pull.group)?;
+        let Some(config) = self.topics.get(topic) else {
+            let remark = format!("topic[{topic}] not exist: create it, or send to it first");
+            return Err((Code::TopicNotExist, remark));
+        };
+        if !config.readable() {
+            let remark = format!("the topic[{topic}] pulling message is forbidden");
+            return Err((Code::NoPermission, remark));
+        }
+        super::topics::check_queue(&pull.from, config.read_queues)?;
+        self.filter_of(pull).map(|_| ())
+    }
+
+    fn filter_of(&self, pull: &Pull) -> Result<Filter, Refusal> {
+        let topic = &pull.from.topic;
+        if pull.expression_type.as_deref().is_some_and(|kind| !kind.is_empty() && kind != "TAG") {
+            let remark = "The broker does not support consumer to filter message by SQL92 yet; \
+                          subscribe by tags";
+            return Err((Code::SystemError, remark.to_owned()));
+        }
+        if topic.starts_with(names::RETRY_PREFIX) {
+            return Ok(Filter::All);
+        }
+        if let Some(expression) = &pull.subscription {
+            return Ok(Filter::parse(expression));
+        }
+        let group = self.clients.consumer_group(&pull.group);
+        let Some(subscription) = group.and_then(|group| group.subscription(topic)) else {
+            let remark = format!(
+                "the consumer's subscription not exist: no heartbeat of the group {} subscribes \
+                 to {topic}",
+                pull.group
+            );
+            return Err((Code::SubscriptionNotExist, remark));
+        };
+        if subscription.version < pull.sub_version {
+            let remark = "the consumer's subscription not latest".to_owned();
+            return Err((Code::SubscriptionNotLatest, remark));
+        }
+        Ok(Filter::of(subscription))
+    }
+
+    /// Answers, or holds until `deadline` if there is nothing yet.
+    fn serve_pull(&mut self, caller: Caller, pull: Box<Pull>, deadline: Option<Mono>) {
+        let filter = match self.filter_of(&pull) {
+            Ok(filter) => filter,
+            Err((code, remark)) => return self.refuse(caller, code, remark),
+        };
+        let pulled = self.look(&pull, &filter);
+        let Some(deadline) = deadline.filter(|_| pulled.code == Code::PullNotFound) else {
+            return self.answer(caller, BrokerResponse::Pulled(Box::new(pulled)));
+        };
+        if caller.oneway {
+            return;
+        }
+        if self.holds.len() >= self.config.limits.waiting_pulls {
+            let remark = format!(
+                "[OVERLOAD]system busy, start flow control for a while: {} pulls are held",
+                self.holds.len()
+            );
+            return self.refuse(caller, Code::SystemBusy, remark);
+        }
+        self.holds.hold(Held { caller, pull, deadline });
+    }
+
+    /// What the queue holds for this pull, now (5.2).
+    fn look(&self, pull: &Pull, filter: &Filter) -> Pulled {
+        let zero = QueueOffset::ZERO;
+        let range = self.visible(&pull.from);
+        let (min, max) = range.map_or((zero, zero), |range| (range.min, range.max));
+        let asked = u64::try_from(pull.offset).unwrap_or(0);
+        let moved_unless_zero =
+            if pull.offset == 0 { Code::PullNotFound } else { Code::PullOffsetMoved };
+        let (status, code, next) = if max == zero {
+            (PullStatus::NoMessageInQueue, moved_unless_zero, zero)
+        } else if pull.offset < 0 || asked < min.get() {
+            (PullStatus::OffsetTooSmall, Code::PullOffsetMoved, min)
+        } else if asked == max.get() {
+            (PullStatus::OffsetOverflowOne, Code::PullNotFound, max)
+        } else if asked > max.get() {
+            (PullStatus::OffsetOverflowBadly, Code::PullOffsetMoved, max)
+        } else {
+            return self.collect(pull, filter, RangeAsked { min, max, from: asked });
+        };
+        Pulled { status, code, next, min, max, suggest: 0, spans: Vec::new() }
+    }
+
+    fn collect(&self, pull: &Pull, filter: &Filter, range: RangeAsked) -> Pulled {
+        let RangeAsked { min, max, from } = range;
+        let most = u64::from(pull.max_messages.clamp(1, MESSAGES_MAX).unsigned_abs());
+        let bytes_max = pull
+            .max_bytes
+            .and_then(|bytes| u32::try_from(bytes).ok())
+            .map_or(BYTES_MAX, |bytes| bytes.min(BYTES_MAX));
+        let scan_end = max.get().min(from + SCAN_MAX.max(most));
+        let (mut spans, mut found, mut bytes) = (Vec::<Span>::new(), 0, 0_u32);
+        let (mut next, mut removed) = (from, false);
+        let queue = self.store.queue_view(&pull.from.topic, pull.from.queue);
+        while next < scan_end && found < most {
+            let Some(unit) = queue.as_ref().and_then(|queue| queue.get(QueueOffset::new(next)))
+            else {
+                break;
+            };
+            if unit.span.at < self.store.start() {
+                removed = true;
+            } else if filter.wants(unit.tags_code) {
+                if found > 0 && bytes.saturating_add(unit.span.len) > bytes_max {
+                    break;
+                }
+                bytes = bytes.saturating_add(unit.span.len);
+                found += 1;
+                merge(&mut spans, unit.span);
+            }
+            next += 1;
+        }
+        let (status, code) = match (found, removed) {
+            (0, true) => (PullStatus::MessageWasRemoving, Code::PullRetryImmediately),
+            (0, false) => (PullStatus::NoMatchedMessage, Code::PullRetryImmediately),
+            _ => (PullStatus::Found, Code::Success),
+        };
+        Pulled { status, code, next: QueueOffset::new(next), min, max, suggest: 0, spans }
+    }
+
+    /// The part of a queue that consumers may see: below the confirmed position.
+    pub(super) fn visible(&self, of: &QueueRef) -> Option<QueueRange> {
+        let range = self.store.queue(&of.topic, of.queue)?;
+        let confirmed = self.flush.confirmed();
+        let seen = |offset: u64| {
+            let unit = self.store.unit(&of.topic, of.queue, QueueOffset::new(offset));
+            unit.is_none_or(|unit| confirmed.covers(unit.span.end()))
+        };
+        let (mut low, mut high) = (range.min.get(), range.max.get());
+        if high > low && !seen(high - 1) {
+            // Positions grow along a queue: find the first that is not confirmed.
+            while low < high {
+                let middle = low + (high - low) / 2;
+                if seen(middle) { low = middle + 1 } else { high = middle }
+            }
+        }
+        Some(QueueRange { min: range.min, max: QueueOffset::new(high) })
+    }
+
+    /// Wakes pulls whose queue got messages that may be seen now.
+    pub(super) fn wake_arrivals(&mut self) {
+        let confirmed = self.flush.confirmed();
+        while let Some((_, queue)) = self.arrivals.pop_front_if(|(end, _)| confirmed.covers(*end)) {
+            self.wake(&queue);
+        }
+    }
+
+    /// Serves what is held on this queue again.
+    pub(super) fn wake(&mut self, queue: &QueueRef) {
+        let mut woken = std::mem::take(&mut self.woken);
+        self.holds.take_queue(queue, &mut woken);
+        for Held { caller, pull, deadline } in woken.drain(..) {
+            self.serve_pull(caller, pull, Some(deadline));
+        }
+        self.woken = woken;
+    }
+
+    /// Answers what was held long enough.
+    pub(super) fn expire_holds(&mut self, now: Mono) {
+        while let Some(Held { caller, pull, .. }) = self.holds.take_late(now) {
+            self.serve_pull(caller, pull, None);
+        }
+    }
+
+    /// Answers everything that is held: the broker stops.
+    pub(super) fn release_holds(&mut self) {
+        while let Some(Held { caller, pull, .. }) = self.holds.take_any() {
+            self.serve_pull(caller, pull, None);
+        }
+    }
+}
+
+/// Where a pull begins in what it may see.
+struct RangeAsked {
+    min: QueueOffset,
+    max: QueueOffset,
+    from: u64,
+}
+
+/// Appends a span, as part of the last one if they touch: fewer slices to write.
+fn merge(spans: &mut Vec<Span>, span: Span) {
+    match spans.last_mut() {
+        Some(last) if last.end() == span.at => last.len += span.len,
+        _ => spans.push(span),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_expression_names_the_codes_it_wants() {
+        assert!(Filter::parse("*").wants(0) && Filter::parse("").wants(7));
+        let filter = Filter::parse("TagA || TagB");
+        assert!(filter.wants(2_598_919) && filter.wants(2_598_920));
+        assert!(!filter.wants(0) && !filter.wants(2_598_921));
+    }
+}

@@ -1,0 +1,193 @@
+//! Every request but sends and pulls.
+
+use hotfire_storage::position::{QueueOffset, Span};
+use hotfire_storage::seam::Disk;
+use hotfire_storage::text::Text;
+use hotfire_storage::time::{Now, Wall};
+
+use super::names::Refusal;
+use super::{Broker, state};
+use crate::domain::{BrokerRequest, BrokerResponse, Caller, Code, Heartbeat, QueueRef};
+
+impl<D: Disk> Broker<D> {
+    pub(super) fn serve(&mut self, now: Now, caller: Caller, request: BrokerRequest) {
+        match self.respond(now, &caller, request) {
+            Ok(Some(response)) => self.answer(caller, response),
+            Ok(None) => self.creates.push(caller),
+            Err((code, remark)) => self.refuse(caller, code, remark),
+        }
+    }
+
+    /// `None`: the answer waits until the topic table is durable.
+    fn respond(
+        &mut self,
+        now: Now,
+        caller: &Caller,
+        request: BrokerRequest,
+    ) -> Result<Option<BrokerResponse>, Refusal> {
+        let response = match request {
+            BrokerRequest::ConsumerList { group } => self.consumer_list(&group)?,
+            BrokerRequest::CreateTopic(wanted) => {
+                self.topics.create(now.wall, &wanted)?;
+                return Ok((self.topics.is_durable(&wanted.topic)).then_some(BrokerResponse::Done));
+            }
+            BrokerRequest::EarliestStoreTime(of) => {
+                BrokerResponse::Timestamp(self.earliest(&of).map_or(-1, Wall::as_millis))
+            }
+            BrokerRequest::Heartbeat(beat) => self.heartbeat(now, caller, *beat)?,
+            BrokerRequest::Lock { group, client_id, queues } => {
+                BrokerResponse::Locked(self.locks.lock(now.mono, &group, &client_id, queues))
+            }
+            BrokerRequest::Malformed { why } => return Err((Code::SystemError, why)),
+            BrokerRequest::MaxOffset(of) => {
+                offset(self.visible(&of).map_or(0, |range| range.max.get()))
+            }
+            BrokerRequest::MinOffset(of) => {
+                let range = self.store.queue(&of.topic, of.queue);
+                range.map_or(BrokerResponse::Offset(-1), |range| offset(range.min.get()))
+            }
+            BrokerRequest::QueryOffset { group, of, zero_if_absent } => {
+                self.query_offset(&group, &of, zero_if_absent)?
+            }
+            BrokerRequest::SearchOffset { of, at, boundary } => {
+                let found = self.store.offset_by_time(&of.topic, of.queue, at, boundary);
+                offset(found.map_or(0, QueueOffset::get))
+            }
+            BrokerRequest::TopicConfig { topic } => {
+                let config = self.topics.get(&topic).ok_or_else(|| no_topic(&topic))?;
+                BrokerResponse::TopicConfig(Box::new(config.describe(&topic)))
+            }
+            BrokerRequest::Unlock { group, client_id, queues } => {
+                self.locks.unlock(&group, &client_id, &queues);
+                BrokerResponse::Done
+            }
+            BrokerRequest::Unregister { producer_group, consumer_group, .. } => {
+                self.clients.unregister(
+                    caller.conn,
+                    producer_group.as_ref(),
+                    consumer_group.as_ref(),
+                );
+                BrokerResponse::Done
+            }
+            BrokerRequest::Unsupported { code } => {
+                let remark = format!(" request type {code} not supported");
+                return Err((Code::RequestCodeNotSupported, remark));
+            }
+            BrokerRequest::UpdateOffset { group, of, offset } => {
+                self.update_offset(now.wall, &group, &of, offset)?
+            }
+            BrokerRequest::ViewMessage { at } => {
+                let record = self
+                    .store
+                    .record(at)
+                    .filter(|record| self.confirmed().covers(at.plus(u64::from(record.size()))));
+                let span = record.map(|record| Span { at, len: record.size() });
+                BrokerResponse::Message(span.ok_or_else(|| {
+                    (Code::SystemError, format!("can not find message by the offset, {at}"))
+                })?)
+            }
+            BrokerRequest::Send(_) | BrokerRequest::Pull(_) => {
+                unreachable!("sends and pulls are handled before")
+            }
+        };
+        Ok(Some(response))
+    }
+
+    fn earliest(&self, of: &QueueRef) -> Option<Wall> {
+        let range = self.store.queue(&of.topic, of.queue)?;
+        let unit = self.store.unit(&of.topic, of.queue, range.min)?;
+        Some(self.store.record(unit.span.at)?.store_time())
+    }
+
+    fn consumer_list(&self, group: &str) -> Result<BrokerResponse, Refusal> {
+        let ids = self.clients.client_ids(group);
+        if ids.is_empty() {
+            return Err((Code::SystemError, format!("no consumer for this group, {group}")));
+        }
+        Ok(BrokerResponse::Consumers(ids))
+    }
+
+    fn heartbeat(
+        &mut self,
+        now: Now,
+        caller: &Caller,
+        mut beat: Heartbeat,
+    ) -> Result<BrokerResponse, Refusal> {
+        // A group that may not be created is left out; the rest of the heartbeat counts.
+        beat.consumers.retain(|data| match self.groups.ensure(now.wall, &data.group) {
+            Ok(()) => true,
+            Err((_, remark)) => {
+                tracing::warn!(group = %data.group, remark, "a heartbeat's group is left out");
+                false
+            }
+        });
+        for data in &beat.consumers {
+            self.topics.ensure_retry(now.wall, &data.group)?;
+        }
+        let sub_changed = self.clients.heartbeat(now.mono, caller, beat)?;
+        Ok(BrokerResponse::Heartbeat { sub_changed })
+    }
+
+    fn query_offset(
+        &self,
+        group: &Text,
+        of: &QueueRef,
+        zero_if_absent: Option<bool>,
+    ) -> Result<BrokerResponse, Refusal> {
+        if let Some(next) = self.offsets.committed(group, of) {
+            return Ok(offset(next.get()));
+        }
+        // A new group on a young queue starts at its beginning: nothing is skipped that was sent
+        // before the group's first commit.
+        let min = self.store.queue(&of.topic, of.queue).map_or(0, |range| range.min.get());
+        if zero_if_absent != Some(false) && min == 0 && self.topics.get(&of.topic).is_some() {
+            return Ok(BrokerResponse::Offset(0));
+        }
+        let remark = "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first".to_owned();
+        Err((Code::QueryNotFound, remark))
+    }
+
+    fn update_offset(
+        &mut self,
+        wall: Wall,
+        group: &Text,
+        of: &QueueRef,
+        next: i64,
+    ) -> Result<BrokerResponse, Refusal> {
+        self.groups.ensure(wall, group)?;
+        if self.topics.get(&of.topic).is_none() {
+            return Err(no_topic(&of.topic));
+        }
+        let Ok(next) = u64::try_from(next) else {
+            let remark = format!("commitOffset={next}: an offset is 0 or more");
+            return Err((Code::InvalidParameter, remark));
+        };
+        self.offsets.commit(group, of, QueueOffset::new(next));
+        Ok(BrokerResponse::Done)
+    }
+
+    /// Answers those who created a topic: the table is durable now.
+    pub(super) fn answer_creates(&mut self) {
+        if self.topics.all_durable() {
+            for caller in std::mem::take(&mut self.creates) {
+                self.answer(caller, BrokerResponse::Done);
+            }
+        }
+    }
+
+    /// The table could not be saved: they must know.
+    pub(super) fn refuse_creates(&mut self) {
+        for caller in std::mem::take(&mut self.creates) {
+            let remark = format!("the disk failed to keep {}", state::TOPICS);
+            self.refuse(caller, Code::SystemError, remark);
+        }
+    }
+}
+
+fn offset(number: u64) -> BrokerResponse {
+    BrokerResponse::Offset(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn no_topic(topic: &str) -> Refusal {
+    (Code::TopicNotExist, format!("topic[{topic}] not exist: create it, or send to it first"))
+}

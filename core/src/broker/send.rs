@@ -1,0 +1,382 @@
+//! Sends: checked, appended, and answered as soon as their promise is kept.
+//!
+//! ```text
+//! request ─► checks ─► topic durable? ─► room in the log? ─► appended ─► promise kept? ─► answer
+//!                          │ no              │ no                            │ not yet
+//!                          └── parked ◄──────┘                            waiters
+//! ```
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::time::Duration;
+
+use hotfire_storage::position::{Physical, Span};
+use hotfire_storage::record::{Draft, SysFlag, properties};
+use hotfire_storage::seam::Disk;
+use hotfire_storage::text::Text;
+use hotfire_storage::time::{Mono, Now, Wall};
+use hotfire_storage::{AppendError, Appended};
+use rand::RngExt;
+
+use super::batch;
+use super::names::{self, Refusal};
+use super::{Broker, Effect};
+use crate::domain::{BrokerResponse, Caller, Code, Positions, QueueRef, Send, SendStatus, Sent};
+
+const UNIQ_KEY: &str = "UNIQ_KEY";
+const WAIT: &str = "WAIT";
+/// Properties that ask for what this broker does not do yet: to ignore them would deliver a
+/// message too early, or a half message at all.
+const NOT_YET: [(&str, &str); 5] = [
+    ("TRAN_MSG", "transaction messages"),
+    ("DELAY", "delay levels"),
+    ("TIMER_DELAY_SEC", "timed messages"),
+    ("TIMER_DELAY_MS", "timed messages"),
+    ("TIMER_DELIVER_MS", "timed messages"),
+];
+/// How long a send waits for room before the client is told to try elsewhere.
+const PARK_MAX: Duration = Duration::from_secs(3);
+
+#[derive(Debug)]
+pub(super) struct ParkedSend {
+    caller: Caller,
+    send: Box<Send>,
+    deadline: Mono,
+}
+
+/// Sends that cannot be appended yet: their topic is not durable, or the next file is not there.
+/// Within a topic the order of arrival is kept.
+#[derive(Debug, Default)]
+pub(super) struct Parked {
+    sends: VecDeque<ParkedSend>,
+    topics: BTreeMap<Text, u32>,
+    bytes: usize,
+    /// The log itself has no room: nothing can be appended.
+    no_room: bool,
+}
+
+impl Parked {
+    fn must_wait(&self, topic: &str) -> bool {
+        self.no_room || self.topics.contains_key(topic)
+    }
+
+    fn push(&mut self, parked: ParkedSend) {
+        self.bytes += parked.send.body.len();
+        *self.topics.entry(parked.send.to.topic.clone()).or_default() += 1;
+        self.sends.push_back(parked);
+    }
+
+    /// Takes everything out, to be tried again in order.
+    fn take(&mut self) -> VecDeque<ParkedSend> {
+        self.topics.clear();
+        self.bytes = 0;
+        self.no_room = false;
+        std::mem::take(&mut self.sends)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        self.sends.front().map(|first| first.deadline)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.sends.len()
+    }
+}
+
+/// What came of trying to append.
+enum Tried {
+    NoRoom,
+    Refused(Refusal),
+    Stored(Appended, Sent),
+}
+
+impl<D: Disk> Broker<D> {
+    /// A send arrived.
+    pub(super) fn send(&mut self, now: Now, caller: Caller, mut send: Box<Send>) {
+        if let Err((code, remark)) = self.admit(now.wall, &mut send) {
+            return self.refuse(caller, code, remark);
+        }
+        let topic = &send.to.topic;
+        if self.parked.must_wait(topic) || !self.topics.is_durable(topic) {
+            return self.park(now, caller, send);
+        }
+        self.try_send(now, caller, send);
+    }
+
+    /// Everything that can be said without the log (2.3). Chooses the queue.
+    fn admit(&mut self, wall: Wall, send: &mut Send) -> Result<(), Refusal> {
+        if let Some(why) = &self.closed_for_sends {
+            return Err((Code::ServiceNotAvailable, (*why).to_owned()));
+        }
+        names::check_sendable(&send.to.topic)?;
+        if self.config.permission & 2 == 0 {
+            let remark = format!(
+                "the broker[{}] sending message is forbidden: brokerPermission has no write bit",
+                self.config.identity.broker_name
+            );
+            return Err((Code::NoPermission, remark));
+        }
+        check_size(send, self.config.max_message_size)?;
+        if self.waiters.len() + self.parked.len() >= self.config.limits.waiting_sends {
+            let remark = format!(
+                "[OVERLOAD]system busy, start flow control for a while: {} sends are waiting",
+                self.waiters.len() + self.parked.len()
+            );
+            return Err((Code::SystemBusy, remark));
+        }
+        let topic = self.topics.for_send(wall, send)?;
+        let (read, write) = (topic.read_queues, topic.write_queues);
+        super::topics::check_queue(
+            &QueueRef { queue: send.to.queue.max(0), ..send.to.clone() },
+            read.max(write),
+        )?;
+        if send.to.queue < 0 {
+            let chosen = self.rng.random_range(0..write.max(1));
+            send.to.queue = i32::try_from(chosen).expect("queue numbers are bounded by config");
+        }
+        for (property, what) in NOT_YET {
+            let asked = properties::find(send.properties.as_bytes(), property);
+            if asked.is_some_and(|value| !matches!(value, b"0" | b"false")) {
+                let remark = format!("{property}: {what} are not served by this broker yet");
+                return Err((Code::MessageIllegal, remark));
+            }
+        }
+        Ok(())
+    }
+
+    fn park(&mut self, now: Now, caller: Caller, send: Box<Send>) {
+        if self.parked.bytes + send.body.len() > self.config.limits.parked_bytes {
+            let remark = "[OVERLOAD]system busy, start flow control for a while: the disk is \
+                          behind";
+            return self.refuse(caller, Code::SystemBusy, remark.to_owned());
+        }
+        let deadline = now.mono.after(PARK_MAX);
+        self.parked.push(ParkedSend { caller, send, deadline });
+    }
+
+    /// Something changed that parked sends may have waited for: try them again, in order.
+    pub(super) fn retry_parked(&mut self, now: Now) {
+        for parked in self.parked.take() {
+            let ParkedSend { caller, send, deadline } = parked;
+            let topic = &send.to.topic;
+            if let Some(why) = &self.closed_for_sends {
+                let why = (*why).to_owned();
+                self.refuse(caller, Code::ServiceNotAvailable, why);
+            } else if self.topics.get(topic).is_none() {
+                let remark = format!("topic[{topic}] was deleted meanwhile");
+                self.refuse(caller, Code::TopicNotExist, remark);
+            } else if deadline <= now.mono {
+                let remark = "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while: \
+                              the disk did not make room in time";
+                self.refuse(caller, Code::SystemBusy, remark.to_owned());
+            } else if self.parked.must_wait(topic) || !self.topics.is_durable(topic) {
+                self.parked.push(ParkedSend { caller, send, deadline });
+            } else {
+                self.try_send(now, caller, send);
+            }
+        }
+    }
+
+    /// Refuses every parked send: what they waited for will not come.
+    pub(super) fn refuse_parked(&mut self, code: Code, remark: &str) {
+        for parked in self.parked.take() {
+            self.refuse(parked.caller, code, remark.to_owned());
+        }
+    }
+
+    fn try_send(&mut self, now: Now, caller: Caller, send: Box<Send>) {
+        match self.append(now.wall, &caller, &send) {
+            Tried::NoRoom => {
+                self.parked.no_room = true;
+                self.park(now, caller, send);
+            }
+            Tried::Refused((code, remark)) => self.refuse(caller, code, remark),
+            Tried::Stored(appended, sent) => self.stored(now, caller, &send, &appended, sent),
+        }
+    }
+
+    /// The records are in the log: note who waits for them, and answer or wait.
+    fn stored(&mut self, now: Now, caller: Caller, send: &Send, appended: &Appended, sent: Sent) {
+        self.flush.wrote(now.mono, self.store.written());
+        let end = appended.span.end();
+        self.arrivals.push_back((end, send.to.clone()));
+        let waits = properties::find(send.properties.as_bytes(), WAIT) != Some(b"false");
+        match self.flush.patience() {
+            Some(patience) if waits && !caller.oneway => {
+                self.waiters.push(end, now.mono.after(patience), caller, sent);
+            }
+            _ => self.answer(caller, BrokerResponse::Sent(Box::new(sent))),
+        }
+    }
+
+    fn append(&mut self, wall: Wall, caller: &Caller, send: &Send) -> Tried {
+        let raw = send.properties.as_bytes();
+        let uniq = properties::find(raw, UNIQ_KEY)
+            .and_then(|key| std::str::from_utf8(key).ok())
+            .map(Text::from);
+        let made = uniq.is_none().then(|| self.unique_key(wall));
+        let separator: &[u8] = if raw.is_empty() || raw.ends_with(b"\x02") { b"" } else { b"\x02" };
+        let added = made.as_ref().map_or(["", "", ""], |key| [UNIQ_KEY, "\u{1}", key.as_str()]);
+        let end: &[u8] = if made.is_some() { b"\x02" } else { b"" };
+        let stamp = self.stamp.clone();
+        let pieces = [
+            raw,
+            separator,
+            stamp.as_bytes(),
+            added[0].as_bytes(),
+            added[1].as_bytes(),
+            added[2].as_bytes(),
+            end,
+        ];
+        let draft = Draft {
+            topic: &send.to.topic,
+            queue_id: send.to.queue,
+            flag: send.flag,
+            sys_flag: SysFlag::from_bits(send.sys_flag),
+            born: send.born,
+            born_host: caller.peer,
+            store_host: self.config.store_host,
+            reconsume_times: send.reconsume_times,
+            prepared: Physical::ZERO,
+            body: &send.body,
+            properties: &pieces,
+        };
+        let mut spans = Vec::new();
+        let stored = if send.batch {
+            self.append_batch(wall, send, &draft, &mut spans)
+        } else {
+            self.store.append(wall, &draft).map_err(refusal_of)
+        };
+        let transaction_id = uniq.or(made).unwrap_or_default();
+        match stored {
+            Ok(appended) => {
+                let at = match &*spans {
+                    [] => Positions::One(appended.span.at),
+                    many => Positions::Many(many.iter().map(|span: &Span| span.at).collect()),
+                };
+                let sent = Sent {
+                    status: SendStatus::Ok,
+                    queue: send.to.queue,
+                    queue_offset: appended.queue_offset,
+                    at,
+                    transaction_id,
+                };
+                Tried::Stored(appended, sent)
+            }
+            Err(None) => Tried::NoRoom,
+            Err(Some(refusal)) => Tried::Refused(refusal),
+        }
+    }
+
+    fn append_batch(
+        &mut self,
+        wall: Wall,
+        send: &Send,
+        common: &Draft<'_>,
+        spans: &mut Vec<Span>,
+    ) -> Result<Appended, Option<Refusal>> {
+        let illegal = |remark| Some((Code::MessageIllegal, remark));
+        if send.to.topic.starts_with(names::RETRY_PREFIX) {
+            return Err(illegal("a batch cannot be sent to a retry topic".to_owned()));
+        }
+        let messages =
+            batch::split(&send.body, self.config.limits.batch_messages).map_err(illegal)?;
+        let properties: Vec<[&[u8]; 1]> =
+            messages.iter().map(|message| [message.properties]).collect();
+        let drafts: Vec<Draft<'_>> = messages
+            .iter()
+            .zip(&properties)
+            .map(|(message, properties)| Draft {
+                flag: message.flag,
+                body: message.body,
+                properties,
+                ..*common
+            })
+            .collect();
+        self.store.append_batch(wall, &drafts, spans).map_err(refusal_of)
+    }
+
+    /// A unique key for a message whose client made none (wire.md 10): address, a number of this
+    /// process, time, counter.
+    fn unique_key(&mut self, wall: Wall) -> Text {
+        self.keys_made = self.keys_made.wrapping_add(1);
+        let mut key = String::with_capacity(56);
+        let host = self.config.store_host;
+        let address = match host.ip() {
+            std::net::IpAddr::V4(v4) => v4.octets().to_vec(),
+            std::net::IpAddr::V6(v6) => v6.octets().to_vec(),
+        };
+        for byte in address {
+            write!(key, "{byte:02X}").expect("a String takes all text");
+        }
+        let millis = wall.as_millis().cast_unsigned() & 0xffff_ffff;
+        write!(
+            key,
+            "{:04X}{:08X}{millis:08X}{:04X}",
+            host.port(),
+            self.process_number,
+            self.keys_made
+        )
+        .expect("a String takes all text");
+        key.into()
+    }
+
+    /// Answers every waiter whose promise came true, and those who waited long enough.
+    pub(super) fn answer_waiters(&mut self, now: Now) {
+        while let Some((caller, sent)) = self.waiters.kept(self.flush.flushed()) {
+            self.answer(caller, BrokerResponse::Sent(Box::new(sent)));
+        }
+        while let Some((caller, mut sent)) = self.waiters.late(now.mono) {
+            sent.status = SendStatus::FlushDiskTimeout;
+            self.answer(caller, BrokerResponse::Sent(Box::new(sent)));
+        }
+    }
+
+    /// A sync failed: what the medium holds is unknown. Nobody is told otherwise.
+    pub(super) fn flush_failed(&mut self) {
+        const WHY: &str = "the disk failed to make messages durable; this broker takes no more \
+                           until it is restarted on a sound disk";
+        self.closed_for_sends = Some(WHY);
+        while let Some(caller) = self.waiters.abandon() {
+            let remark = "the disk failed: whether the message survives is not known; send again";
+            self.refuse(caller, Code::SystemError, remark.to_owned());
+        }
+        self.refuse_parked(Code::ServiceNotAvailable, WHY);
+    }
+
+    /// Queues the response, unless the request was one-way.
+    pub(super) fn answer(&mut self, caller: Caller, response: BrokerResponse) {
+        if !caller.oneway {
+            self.outbox.push_back(Effect::Answer { caller, response });
+        }
+    }
+
+    /// Queues a refusal.
+    pub(super) fn refuse(&mut self, caller: Caller, code: Code, remark: String) {
+        self.answer(caller, BrokerResponse::Refused { code, remark });
+    }
+}
+
+fn check_size(send: &Send, max: u32) -> Result<(), Refusal> {
+    if send.body.len() as u64 > u64::from(max) {
+        let remark = format!(
+            "the body has {} bytes; at most {max} are allowed (maxMessageSize)",
+            send.body.len()
+        );
+        return Err((Code::MessageIllegal, remark));
+    }
+    Ok(())
+}
+
+/// `None`: there is no room yet, the send can wait for it.
+fn refusal_of(error: AppendError) -> Option<Refusal> {
+    match error {
+        AppendError::NotReady => None,
+        AppendError::Full(fault) => Some((
+            Code::ServiceNotAvailable,
+            format!("the store cannot grow: {fault}; free space, or send to another broker"),
+        )),
+        other => Some((Code::MessageIllegal, other.to_string())),
+    }
+}

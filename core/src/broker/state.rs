@@ -1,0 +1,178 @@
+//! What a broker keeps besides messages, and the files it is kept in (store.md 3).
+
+use std::collections::BTreeMap;
+
+use hotfire_storage::documents::{
+    self, Document, GroupTable, OffsetTable, TopicConfig, TopicTable,
+};
+use hotfire_storage::position::QueueOffset;
+use hotfire_storage::seam::{Disk, Fault, Op};
+use hotfire_storage::text::Text;
+use hotfire_storage::time::Now;
+use hotfire_storage::{LoadError, Loaded};
+
+use super::BrokerConfig;
+use super::groups::Groups;
+use super::offsets::Offsets;
+use super::topics::{Topic, Topics};
+use crate::domain::DataVersion;
+
+/// Topics.
+pub(super) const TOPICS: &str = "config/topics.json";
+/// Consumer groups.
+pub(super) const GROUPS: &str = "config/subscriptionGroup.json";
+/// Committed offsets.
+pub(super) const OFFSETS: &str = "config/consumerOffset.json";
+
+/// Why a broker does not open.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// A state file is lost.
+    #[error(transparent)]
+    State(#[from] LoadError),
+    /// The store is not to be served.
+    #[error(transparent)]
+    Store(#[from] hotfire_storage::OpenError),
+}
+
+/// What was kept.
+pub(super) struct State {
+    pub(super) topics: Topics,
+    pub(super) groups: Groups,
+    pub(super) offsets: Offsets,
+}
+
+/// Reads the three files. A damaged one falls back to the version before.
+pub(super) fn load<D: Disk>(
+    disk: &mut D,
+    config: &BrokerConfig,
+    now: Now,
+) -> Result<State, OpenError> {
+    let topics: TopicTable = document(disk, TOPICS)?;
+    let groups: GroupTable = document(disk, GROUPS)?;
+    let offsets: OffsetTable = document(disk, OFFSETS)?;
+    let table = topics.topic_config_table.into_iter().map(|(name, kept)| (name, topic_of(kept)));
+    let version = version_of(topics.data_version);
+    Ok(State {
+        topics: Topics::restore(table.collect(), version, config, now.wall),
+        groups: Groups::restore(
+            groups.subscription_group_table,
+            version_of(groups.data_version),
+            config,
+        ),
+        offsets: Offsets::restore(offsets_of(&offsets)),
+    })
+}
+
+fn document<D: Disk, T: Document + Default>(disk: &mut D, path: &str) -> Result<T, LoadError> {
+    let loaded = hotfire_storage::load(disk, path, |bytes| T::parse(bytes).is_ok())?;
+    let bytes = match loaded {
+        Loaded::Absent => return Ok(T::default()),
+        Loaded::Fresh(bytes) => bytes,
+        Loaded::FromBackup(bytes) => {
+            tracing::warn!(path, "the file is damaged or absent: its previous version is used");
+            bytes
+        }
+    };
+    Ok(T::parse(&bytes).expect("the loader only returns what parses"))
+}
+
+/// Everything, now: the end of an orderly stop.
+pub(super) fn save_all<D: Disk>(
+    disk: &mut D,
+    topics: &Topics,
+    groups: &Groups,
+    offsets: &Offsets,
+) -> Result<(), Fault> {
+    for (path, bytes) in [
+        (TOPICS, topics_json(topics)),
+        (GROUPS, groups_json(groups)),
+        (OFFSETS, offsets_json(offsets)),
+    ] {
+        disk.perform(Op::Replace { path, bytes: &bytes })?;
+    }
+    Ok(())
+}
+
+pub(super) fn topics_json(topics: &Topics) -> Vec<u8> {
+    let table = topics.iter().map(|(name, topic)| (name.clone(), config_of(name, topic)));
+    TopicTable {
+        data_version: kept_version(topics.version()),
+        topic_config_table: table.collect(),
+        ..TopicTable::default()
+    }
+    .to_json()
+}
+
+pub(super) fn groups_json(groups: &Groups) -> Vec<u8> {
+    GroupTable {
+        data_version: kept_version(groups.version()),
+        subscription_group_table: groups.table().clone(),
+        ..GroupTable::default()
+    }
+    .to_json()
+}
+
+pub(super) fn offsets_json(offsets: &Offsets) -> Vec<u8> {
+    let table = offsets.table().iter().map(|((topic, group), queues)| {
+        let queues = queues.iter().map(|(queue, next)| {
+            (*queue, i64::try_from(next.get()).expect("offsets stay far below 2^63"))
+        });
+        (Text::from(format!("{topic}@{group}")), queues.collect())
+    });
+    OffsetTable { offset_table: table.collect(), ..OffsetTable::default() }.to_json()
+}
+
+/// A key without `@`, or a negative offset, was never written by a broker: it is left out.
+fn offsets_of(kept: &OffsetTable) -> BTreeMap<(Text, Text), BTreeMap<i32, QueueOffset>> {
+    let mut table = BTreeMap::new();
+    for (key, queues) in &kept.offset_table {
+        let Some((topic, group)) = key.rsplit_once('@') else { continue };
+        let queues = queues.iter().filter_map(|(queue, next)| {
+            u64::try_from(*next).ok().map(|next| (*queue, QueueOffset::new(next)))
+        });
+        table.insert((topic.into(), group.into()), queues.collect());
+    }
+    table
+}
+
+fn topic_of(kept: TopicConfig) -> Topic {
+    Topic {
+        read_queues: kept.read_queue_nums,
+        write_queues: kept.write_queue_nums,
+        perm: kept.perm,
+        sys_flag: kept.topic_sys_flag,
+        order: kept.order,
+        attributes: kept.attributes,
+        since: 0,
+    }
+}
+
+fn config_of(name: &Text, topic: &Topic) -> TopicConfig {
+    TopicConfig {
+        topic_name: name.clone(),
+        read_queue_nums: topic.read_queues,
+        write_queue_nums: topic.write_queues,
+        perm: topic.perm,
+        topic_sys_flag: topic.sys_flag,
+        order: topic.order,
+        attributes: topic.attributes.clone(),
+        ..TopicConfig::default()
+    }
+}
+
+fn version_of(kept: documents::DataVersion) -> DataVersion {
+    DataVersion {
+        state_version: kept.state_version,
+        timestamp: kept.timestamp,
+        counter: kept.counter,
+    }
+}
+
+fn kept_version(version: DataVersion) -> documents::DataVersion {
+    documents::DataVersion {
+        counter: version.counter,
+        state_version: version.state_version,
+        timestamp: version.timestamp,
+    }
+}

@@ -1,0 +1,217 @@
+use std::net::{Ipv4Addr, SocketAddr};
+
+use hotfire_storage::Settings;
+use hotfire_storage::plain::PlainDisk;
+use hotfire_storage::position::QueueOffset;
+use hotfire_storage::time::Wall;
+
+use super::*;
+use crate::domain::{
+    BrokerId, BrokerIdentity, Language, Pull, PullStatus, Pulled, Send, SendStatus, Sent,
+};
+
+fn settings() -> Settings {
+    Settings { commit_log_file: 4096, consume_queue_file: 20 * 20, ..Settings::default() }
+}
+
+fn at(ms: u64) -> Now {
+    Now {
+        mono: Mono::from_micros(ms * 1_000),
+        wall: Wall::from_millis(1_700_000_000_000 + i64::try_from(ms).unwrap()),
+    }
+}
+
+fn config() -> BrokerConfig {
+    let identity = BrokerIdentity {
+        cluster: "c".into(),
+        broker_name: "b".into(),
+        addr: "127.0.0.1:10911".into(),
+        id: BrokerId::MASTER,
+    };
+    let host = SocketAddr::from((Ipv4Addr::LOCALHOST, 10_911));
+    BrokerConfig::new(identity, host, "127.0.0.1:10912".into())
+}
+
+fn send(topic: &str, body: &'static [u8]) -> BrokerRequest {
+    BrokerRequest::Send(Box::new(Send {
+        group: "p".into(),
+        to: QueueRef { topic: topic.into(), queue: 0 },
+        default_topic: "TBW102".into(),
+        default_queues: 4,
+        sys_flag: 0,
+        born: Wall::from_millis(1),
+        flag: 0,
+        properties: Text::EMPTY,
+        reconsume_times: 0,
+        max_reconsume_times: None,
+        unit_mode: false,
+        batch: false,
+        body: Bytes::from_static(body),
+    }))
+}
+
+fn pull(topic: &str, offset: i64, hold_ms: Option<u64>) -> BrokerRequest {
+    BrokerRequest::Pull(Box::new(Pull {
+        group: "g".into(),
+        from: QueueRef { topic: topic.into(), queue: 0 },
+        offset,
+        max_messages: 32,
+        max_bytes: None,
+        commit: None,
+        hold_ms,
+        subscription: Some("*".into()),
+        sub_version: 0,
+        expression_type: None,
+    }))
+}
+
+/// A broker on a disk in memory, and what it answered.
+struct Rig {
+    broker: Broker<PlainDisk>,
+    opaque: i32,
+}
+
+impl Rig {
+    fn open(disk: PlainDisk, config: BrokerConfig) -> Self {
+        let (broker, _) = Broker::open(disk, settings(), config, at(0)).unwrap();
+        let mut rig = Self { broker, opaque: 0 };
+        rig.run(0);
+        rig
+    }
+
+    fn new() -> Self {
+        Self::open(PlainDisk::default(), config())
+    }
+
+    fn ask(&mut self, ms: u64, request: BrokerRequest) -> i32 {
+        self.opaque += 1;
+        let caller = Caller {
+            conn: ConnId(1),
+            peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 5_000)),
+            opaque: self.opaque,
+            oneway: false,
+            language: Language::JAVA,
+            version: 493,
+            json: true,
+        };
+        self.broker.handle(at(ms), Input::Request { caller, request });
+        self.opaque
+    }
+
+    /// Polls until nothing is left; the answers, by opaque.
+    fn run(&mut self, ms: u64) -> Vec<(i32, BrokerResponse)> {
+        let mut answers = Vec::new();
+        while let Some(effect) = self.broker.poll(at(ms)) {
+            self.broker.verify();
+            if let Effect::Answer { caller, response } = effect {
+                answers.push((caller.opaque, response));
+            }
+        }
+        answers
+    }
+
+    fn one(&mut self, ms: u64, request: BrokerRequest) -> BrokerResponse {
+        let opaque = self.ask(ms, request);
+        let mut answers = self.run(ms);
+        assert_eq!(answers.len(), 1, "{answers:?}");
+        assert_eq!(answers[0].0, opaque);
+        answers.remove(0).1
+    }
+
+    fn sent(&mut self, ms: u64, topic: &str, body: &'static [u8]) -> Sent {
+        match self.one(ms, send(topic, body)) {
+            BrokerResponse::Sent(sent) => *sent,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn pulled(&mut self, ms: u64, topic: &str, offset: i64) -> Pulled {
+        match self.one(ms, pull(topic, offset, None)) {
+            BrokerResponse::Pulled(pulled) => *pulled,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_message_sent_to_an_unknown_topic_creates_it_and_can_be_pulled() {
+    let mut rig = Rig::new();
+    let sent = rig.sent(1, "t", b"hello");
+    assert_eq!((sent.status, sent.queue_offset), (SendStatus::Ok, QueueOffset::ZERO));
+    assert_eq!(rig.sent(2, "t", b"world").queue_offset, QueueOffset::new(1));
+    let pulled = rig.pulled(3, "t", 0);
+    assert_eq!((pulled.status, pulled.next), (PullStatus::Found, QueueOffset::new(2)));
+    let bytes: Vec<u8> = pulled.spans.iter().flat_map(|span| rig.broker.lease(*span)).collect();
+    assert!(bytes.windows(5).any(|w| w == b"hello") && bytes.windows(5).any(|w| w == b"world"));
+    let topics = rig.broker.registration().topics;
+    let topic = topics.iter().find(|topic| topic.topic == "t").unwrap();
+    assert_eq!((topic.write_queues, topic.perm), (4, 6));
+}
+
+#[test]
+fn offsets_outside_a_queue_are_corrected_as_the_spec_says() {
+    let mut rig = Rig::new();
+    rig.sent(1, "t", b"x");
+    let mut case = |offset, status, code, next| {
+        let pulled = rig.pulled(2, "t", offset);
+        assert_eq!((pulled.status, pulled.code, pulled.next.get()), (status, code, next));
+    };
+    case(-1, PullStatus::OffsetTooSmall, Code::PullOffsetMoved, 0);
+    case(1, PullStatus::OffsetOverflowOne, Code::PullNotFound, 1);
+    case(9, PullStatus::OffsetOverflowBadly, Code::PullOffsetMoved, 1);
+}
+
+#[test]
+fn a_held_pull_is_answered_by_the_message_it_waits_for_or_by_its_deadline() {
+    let mut rig = Rig::new();
+    rig.sent(0, "t", b"first");
+    let held = rig.ask(1, pull("t", 1, Some(15_000)));
+    assert_eq!(rig.run(1), []);
+    let sent = rig.ask(2, send("t", b"second"));
+    let answered: Vec<i32> = rig.run(2).into_iter().map(|(opaque, _)| opaque).collect();
+    assert_eq!(answered, [sent, held]);
+    rig.ask(3, pull("t", 2, Some(15_000)));
+    assert_eq!(rig.run(15_002), []);
+    let answers = rig.run(15_003);
+    let BrokerResponse::Pulled(pulled) = &answers[0].1 else { panic!() };
+    assert_eq!(pulled.code, Code::PullNotFound);
+}
+
+#[test]
+fn a_bad_topic_queue_or_property_is_refused_with_a_reason() {
+    let mut rig = Rig::new();
+    let mut code = |change: &dyn Fn(&mut Send)| {
+        let BrokerRequest::Send(mut request) = send("t", b"x") else { unreachable!() };
+        change(&mut request);
+        match rig.one(1, BrokerRequest::Send(request)) {
+            BrokerResponse::Refused { code, .. } => code,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(code(&|s| s.to.topic = "../etc".into()), Code::InvalidParameter);
+    assert_eq!(code(&|s| s.to.topic = "SCHEDULE_TOPIC_XXXX".into()), Code::NoPermission);
+    assert_eq!(code(&|s| s.default_topic = "nothing".into()), Code::TopicNotExist);
+    assert_eq!(code(&|s| s.to.queue = 99), Code::InvalidParameter);
+    assert_eq!(code(&|s| s.properties = "TRAN_MSG\u{1}true\u{2}".into()), Code::MessageIllegal);
+    assert_eq!(code(&|s| s.body = vec![0; (4 << 20) + 1].into()), Code::MessageIllegal);
+    assert_eq!(code(&|s| s.batch = true), Code::MessageIllegal);
+}
+
+#[test]
+fn topics_messages_and_offsets_survive_a_stop_and_a_start() {
+    let mut rig = Rig::new();
+    for _ in 0..100 {
+        rig.sent(1, "t", b"0123456789");
+    }
+    let of = QueueRef { topic: "t".into(), queue: 0 };
+    let commit = BrokerRequest::UpdateOffset { group: "g".into(), of: of.clone(), offset: 42 };
+    assert_eq!(rig.one(2, commit), BrokerResponse::Done);
+    rig.broker.stop(at(3)).unwrap();
+    rig.run(3);
+    let disk = rig.broker.into_store().into_disk();
+    let mut rig = Rig::open(disk, config());
+    assert_eq!(rig.pulled(4, "t", 0).max, QueueOffset::new(100));
+    let query = BrokerRequest::QueryOffset { group: "g".into(), of, zero_if_absent: None };
+    assert_eq!(rig.one(5, query), BrokerResponse::Offset(42));
+    assert_eq!(rig.sent(6, "t", b"next").queue_offset, QueueOffset::new(100));
+}

@@ -1,0 +1,333 @@
+//! The broker's topics: their queues and permissions, how they come to be, and which of them a
+//! power loss can no longer take away.
+
+use std::collections::BTreeMap;
+
+use hotfire_storage::text::Text;
+use hotfire_storage::time::Wall;
+
+use super::BrokerConfig;
+use super::names::{self, Refusal};
+use crate::domain::{
+    Code, CreateTopic, DataVersion, QueueRef, RegisteredTopic, Send, TopicDescription,
+};
+use crate::machine::Digest;
+
+const READ: i32 = 4;
+const WRITE: i32 = 2;
+const INHERIT: i32 = 1;
+
+/// One topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Topic {
+    pub(super) read_queues: u32,
+    pub(super) write_queues: u32,
+    pub(super) perm: i32,
+    pub(super) sys_flag: i32,
+    pub(super) order: bool,
+    pub(super) attributes: BTreeMap<Text, Text>,
+    /// The change of the table that made it what it is.
+    pub(super) since: i64,
+}
+
+impl Topic {
+    pub(super) fn new(queues: u32, perm: i32) -> Self {
+        Self {
+            read_queues: queues,
+            write_queues: queues,
+            perm,
+            sys_flag: 0,
+            order: false,
+            attributes: BTreeMap::new(),
+            since: 0,
+        }
+    }
+
+    pub(super) fn readable(&self) -> bool {
+        self.perm & READ != 0
+    }
+
+    pub(super) fn describe(&self, topic: &Text) -> TopicDescription {
+        TopicDescription {
+            topic: topic.clone(),
+            read_queues: self.read_queues,
+            write_queues: self.write_queues,
+            perm: self.perm,
+            sys_flag: self.sys_flag,
+            order: self.order,
+            attributes: self.attributes.clone(),
+        }
+    }
+}
+
+/// All topics. Changes are numbered; a topic is durable once the table was saved with the change
+/// that made it.
+#[derive(Debug)]
+pub(super) struct Topics {
+    table: BTreeMap<Text, Topic>,
+    version: DataVersion,
+    saved: i64,
+    saving: Option<i64>,
+    max_topics: usize,
+    max_queues: u32,
+}
+
+impl Topics {
+    /// The table as it was saved; what every broker has is added.
+    pub(super) fn restore(
+        table: BTreeMap<Text, Topic>,
+        version: DataVersion,
+        config: &BrokerConfig,
+        wall: Wall,
+    ) -> Self {
+        let mut topics = Self {
+            table,
+            version,
+            saved: version.counter,
+            saving: None,
+            max_topics: config.limits.topics,
+            max_queues: config.limits.queues_per_topic,
+        };
+        for (name, queues, perm) in names::BUILT_IN {
+            topics.built_in(wall, name.into(), queues, perm);
+        }
+        let identity = &config.identity;
+        topics.built_in(wall, identity.cluster.clone(), 16, READ | WRITE | INHERIT);
+        topics.built_in(wall, identity.broker_name.clone(), 1, READ | WRITE | INHERIT);
+        let reply = format!("{}_REPLY_TOPIC", identity.cluster);
+        topics.built_in(wall, reply.into(), 1, READ | WRITE);
+        // The template shrinks to a plain topic when nothing may be created from it.
+        let inherit = if config.auto_create_topic { INHERIT } else { 0 };
+        let template = Topic::new(config.default_topic_queues, READ | WRITE | inherit);
+        topics.put(wall, names::DEFAULT_TOPIC.into(), template);
+        topics
+    }
+
+    fn built_in(&mut self, wall: Wall, name: Text, queues: u32, perm: i32) {
+        if !self.table.contains_key(&name) {
+            self.put(wall, name, Topic::new(queues, perm));
+        }
+    }
+
+    fn put(&mut self, wall: Wall, name: Text, mut topic: Topic) {
+        if let Some(held) = self.table.get(&name) {
+            topic.since = held.since;
+            if *held == topic {
+                return;
+            }
+        }
+        topic.since = self.change(wall);
+        self.table.insert(name, topic);
+    }
+
+    fn change(&mut self, wall: Wall) -> i64 {
+        self.version.counter += 1;
+        self.version.timestamp = wall.as_millis();
+        self.version.counter
+    }
+
+    pub(super) fn get(&self, topic: &str) -> Option<&Topic> {
+        self.table.get(topic)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Text, &Topic)> {
+        self.table.iter()
+    }
+
+    pub(super) fn version(&self) -> DataVersion {
+        self.version
+    }
+
+    /// Would the topic survive a power loss now?
+    pub(super) fn is_durable(&self, topic: &str) -> bool {
+        self.table.get(topic).is_none_or(|topic| topic.since <= self.saved)
+    }
+
+    /// The topic that a send goes to, created from its template if need be (2.2).
+    pub(super) fn for_send(&mut self, wall: Wall, send: &Send) -> Result<&Topic, Refusal> {
+        let name = &send.to.topic;
+        if !self.table.contains_key(name) {
+            let topic = self.from_template(send)?;
+            self.add(wall, name.clone(), topic)?;
+        }
+        Ok(&self.table[name])
+    }
+
+    fn from_template(&self, send: &Send) -> Result<Topic, Refusal> {
+        let name = &send.to.topic;
+        if name.starts_with(names::RETRY_PREFIX) {
+            return Ok(Topic::new(1, READ | WRITE));
+        }
+        let template = self.table.get(&send.default_topic).filter(|t| t.perm & INHERIT != 0);
+        let Some(template) = template else {
+            let remark = format!(
+                "topic[{name}] not exist, and the template {} does not allow to create it: \
+                 create the topic first, or set autoCreateTopicEnable=true",
+                send.default_topic
+            );
+            return Err((Code::TopicNotExist, remark));
+        };
+        let wanted = u32::try_from(send.default_queues).unwrap_or(0);
+        let queues = wanted.min(template.write_queues).max(1);
+        let mut topic = Topic::new(queues, template.perm & !INHERIT);
+        topic.sys_flag = i32::from(send.unit_mode);
+        Ok(topic)
+    }
+
+    /// The topic of a group's retries, created on its first heartbeat.
+    pub(super) fn ensure_retry(&mut self, wall: Wall, group: &str) -> Result<(), Refusal> {
+        let name = Text::from(format!("{}{group}", names::RETRY_PREFIX));
+        if self.table.contains_key(&name) {
+            return Ok(());
+        }
+        names::check_topic(&name)?;
+        self.add(wall, name, Topic::new(1, READ | WRITE))
+    }
+
+    fn add(&mut self, wall: Wall, name: Text, topic: Topic) -> Result<(), Refusal> {
+        if self.table.len() >= self.max_topics {
+            let remark = format!(
+                "this broker has {} topics, its limit: {name} was not created; delete topics, or \
+                 raise maxTopics",
+                self.table.len()
+            );
+            return Err((Code::SystemError, remark));
+        }
+        self.put(wall, name, topic);
+        Ok(())
+    }
+
+    /// A queue with messages exists: its topic must, and must have it. Makes a difference where a
+    /// store was brought along without its `topics.json`, or with an older one.
+    pub(super) fn adopt(&mut self, wall: Wall, name: &str, queue: i32) {
+        let needed = u32::try_from(queue).map_or(1, |queue| queue + 1);
+        let held = self.table.get(name).cloned();
+        let mut topic = held.unwrap_or_else(|| Topic::new(needed, READ | WRITE));
+        topic.read_queues = topic.read_queues.max(needed);
+        self.put(wall, name.into(), topic);
+    }
+
+    /// Does the topic keep inner batches whole (`queue.type=BatchCQ`)?
+    pub(super) fn is_batch(&self, topic: &str) -> bool {
+        let kind = self.table.get(topic).and_then(|topic| topic.attributes.get("queue.type"));
+        kind.is_some_and(|kind| kind == "BatchCQ")
+    }
+
+    /// UPDATE_AND_CREATE_TOPIC.
+    pub(super) fn create(&mut self, wall: Wall, wanted: &CreateTopic) -> Result<(), Refusal> {
+        let name = &wanted.topic;
+        names::check_topic(name)?;
+        if names::is_system(name) {
+            let remark = format!("the topic {name} is the broker's own and cannot be changed");
+            return Err((Code::InvalidParameter, remark));
+        }
+        let queues = |what: &str, number: i32| {
+            u32::try_from(number).ok().filter(|n| (1..=self.max_queues).contains(n)).ok_or_else(
+                || {
+                    let remark = format!("{what}={number}: 1 to {} are allowed", self.max_queues);
+                    (Code::InvalidParameter, remark)
+                },
+            )
+        };
+        let read_queues = queues("readQueueNums", wanted.read_queues)?;
+        let write_queues = queues("writeQueueNums", wanted.write_queues)?;
+        if !(0..=7).contains(&wanted.perm) {
+            let remark = format!("perm={}: 0 to 7 are allowed (4 read, 2 write)", wanted.perm);
+            return Err((Code::InvalidParameter, remark));
+        }
+        let held = self.table.get(name);
+        let attributes = changed_attributes(
+            held.map(|topic| topic.attributes.clone()).unwrap_or_default(),
+            wanted.attributes.as_deref().unwrap_or_default(),
+        )?;
+        let known = held.is_some();
+        let topic = Topic {
+            read_queues,
+            write_queues,
+            perm: wanted.perm,
+            sys_flag: wanted.sys_flag,
+            order: wanted.order,
+            attributes,
+            since: 0,
+        };
+        if known {
+            self.put(wall, name.clone(), topic);
+            return Ok(());
+        }
+        self.add(wall, name.clone(), topic)
+    }
+
+    /// Is there a change to save, and no save under way? Asking starts it: the caller saves now.
+    pub(super) fn start_save(&mut self) -> bool {
+        let due = self.saving.is_none() && self.saved < self.version.counter;
+        if due {
+            self.saving = Some(self.version.counter);
+        }
+        due
+    }
+
+    /// The save ended.
+    pub(super) fn save_ended(&mut self, durable: bool) {
+        let upto = self.saving.take().expect("only a started save ends");
+        if durable {
+            self.saved = upto;
+        }
+    }
+
+    /// Has the whole table been saved?
+    pub(super) fn all_durable(&self) -> bool {
+        self.saved == self.version.counter
+    }
+
+    /// What name servers are told: permissions are the broker's at most.
+    pub(super) fn registered(&self, permission: i32) -> Vec<RegisteredTopic> {
+        let mask = permission | !(READ | WRITE);
+        let registered = self.table.iter().map(|(name, topic)| RegisteredTopic {
+            topic: name.clone(),
+            read_queues: topic.read_queues,
+            write_queues: topic.write_queues,
+            perm: topic.perm & mask,
+            sys_flag: topic.sys_flag,
+            order: topic.order,
+        });
+        registered.collect()
+    }
+
+    pub(super) fn digest(&self, into: &mut Digest) {
+        into.number(self.version.counter.cast_unsigned());
+        into.number(self.saved.cast_unsigned());
+        for (name, topic) in &self.table {
+            into.bytes(name.as_bytes());
+            into.number(u64::from(topic.read_queues) << 32 | u64::from(topic.write_queues));
+            into.number(u64::from(topic.perm.cast_unsigned()));
+        }
+    }
+}
+
+/// Is the queue one of the topic's?
+pub(super) fn check_queue(of: &QueueRef, queues: u32) -> Result<(), Refusal> {
+    if u32::try_from(of.queue).is_ok_and(|queue| queue < queues) {
+        return Ok(());
+    }
+    let remark =
+        format!("request queueId[{}] is illegal: {} has {queues} queues", of.queue, of.topic);
+    Err((Code::InvalidParameter, remark))
+}
+
+/// Applies `+key=value,-key` (requests.md 17).
+fn changed_attributes(
+    mut held: BTreeMap<Text, Text>,
+    changes: &str,
+) -> Result<BTreeMap<Text, Text>, Refusal> {
+    for change in changes.split(',').map(str::trim).filter(|change| !change.is_empty()) {
+        match (change.strip_prefix('+').and_then(|c| c.split_once('=')), change.strip_prefix('-')) {
+            (Some((key, value)), _) => _ = held.insert(key.into(), value.into()),
+            (None, Some(key)) => _ = held.remove(key),
+            (None, None) => {
+                let remark = format!("attributes: {change:?} is neither +key=value nor -key");
+                return Err((Code::InvalidParameter, remark));
+            }
+        }
+    }
+    Ok(held)
+}
