@@ -17,6 +17,7 @@ pub mod checkpoint;
 mod commit_log;
 mod consume_queue;
 mod dispatch;
+pub mod documents;
 pub mod plain;
 pub mod position;
 pub mod queue;

@@ -223,10 +223,14 @@ impl Clients {
         let producers: Vec<(Text, Vec<ConnId>)> =
             self.producers.iter().map(|(name, members)| (name.clone(), gone(members))).collect();
         for (group, conns) in consumers {
-            conns.into_iter().for_each(|conn| self.leave_consumers(conn, &group));
+            for conn in conns {
+                self.leave_consumers(conn, &group);
+            }
         }
         for (group, conns) in producers {
-            conns.into_iter().for_each(|conn| self.leave_producers(conn, &group));
+            for conn in conns {
+                self.leave_producers(conn, &group);
+            }
         }
     }
 

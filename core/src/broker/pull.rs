@@ -259,6 +259,7 @@ impl<D: Disk> Broker<D> {
 }
 
 /// Where a pull begins in what it may see.
+#[derive(Clone, Copy)]
 struct RangeAsked {
     min: QueueOffset,
     max: QueueOffset,

@@ -68,7 +68,7 @@ pub(super) struct Topics {
     version: DataVersion,
     saved: i64,
     saving: Option<i64>,
-    max_topics: usize,
+    max: usize,
     max_queues: u32,
 }
 
@@ -85,7 +85,7 @@ impl Topics {
             version,
             saved: version.counter,
             saving: None,
-            max_topics: config.limits.topics,
+            max: config.limits.topics,
             max_queues: config.limits.queues_per_topic,
         };
         for (name, queues, perm) in names::BUILT_IN {
@@ -185,7 +185,7 @@ impl Topics {
     }
 
     fn add(&mut self, wall: Wall, name: Text, topic: Topic) -> Result<(), Refusal> {
-        if self.table.len() >= self.max_topics {
+        if self.table.len() >= self.max {
             let remark = format!(
                 "this broker has {} topics, its limit: {name} was not created; delete topics, or \
                  raise maxTopics",
