@@ -118,10 +118,13 @@ impl<D: Disk> Broker<D> {
             return Err((Code::NoPermission, remark));
         }
         check_size(send, self.config.max_message_size)?;
-        if self.waiters.len() + self.parked.len() >= self.config.limits.waiting_sends {
+        // Unconfirmed records count whether somebody waits for them or not: one-way sends too
+        // must not outrun a disk that hangs.
+        let waiting = self.arrivals.len().max(self.waiters.len()) + self.parked.len();
+        if waiting >= self.config.limits.waiting_sends {
             let remark = format!(
-                "[OVERLOAD]system busy, start flow control for a while: {} sends are waiting",
-                self.waiters.len() + self.parked.len()
+                "[OVERLOAD]system busy, start flow control for a while: {waiting} sends wait for \
+                 the disk"
             );
             return Err((Code::SystemBusy, remark));
         }

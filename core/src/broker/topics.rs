@@ -147,13 +147,13 @@ impl Topics {
     pub(super) fn for_send(&mut self, wall: Wall, send: &Send) -> Result<&Topic, Refusal> {
         let name = &send.to.topic;
         if !self.table.contains_key(name) {
-            let topic = self.from_template(send)?;
+            let topic = self.templated(send)?;
             self.add(wall, name.clone(), topic)?;
         }
         Ok(&self.table[name])
     }
 
-    fn from_template(&self, send: &Send) -> Result<Topic, Refusal> {
+    fn templated(&self, send: &Send) -> Result<Topic, Refusal> {
         let name = &send.to.topic;
         if name.starts_with(names::RETRY_PREFIX) {
             return Ok(Topic::new(1, READ | WRITE));
