@@ -10,12 +10,14 @@
 //! | [`queue`], `consume_queue`, `batch_queue`, `dispatch` | units, and the record they come from |
 //! | [`recover`], [`checkpoint`] | from whatever a crash left to a store that can serve |
 //! | [`store`], [`settings`] | all of it as one machine |
+//! | [`documents`], [`dialect`] | the JSON state files; the dialect in which Apache writes them |
 
 mod batch_queue;
 mod chain;
 pub mod checkpoint;
 mod commit_log;
 mod consume_queue;
+pub mod dialect;
 mod dispatch;
 pub mod documents;
 pub mod plain;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hotfire_storage::documents::{
-    self, Document, GroupTable, OffsetTable, TopicConfig, TopicTable,
+    self, Document, GroupTable, OffsetTable, Perm, TopicConfig, TopicTable,
 };
 use hotfire_storage::position::QueueOffset;
 use hotfire_storage::seam::{Disk, Fault, Op};
@@ -99,7 +99,6 @@ pub(super) fn topics_json(topics: &Topics) -> Vec<u8> {
     TopicTable {
         data_version: kept_version(topics.version()),
         topic_config_table: table.collect(),
-        ..TopicTable::default()
     }
     .to_json()
 }
@@ -140,7 +139,7 @@ fn topic_of(kept: TopicConfig) -> Topic {
     Topic {
         read_queues: kept.read_queue_nums,
         write_queues: kept.write_queue_nums,
-        perm: kept.perm,
+        perm: kept.perm.bits(),
         sys_flag: kept.topic_sys_flag,
         order: kept.order,
         attributes: kept.attributes,
@@ -153,7 +152,7 @@ fn config_of(name: &Text, topic: &Topic) -> TopicConfig {
         topic_name: name.clone(),
         read_queue_nums: topic.read_queues,
         write_queue_nums: topic.write_queues,
-        perm: topic.perm,
+        perm: Perm::from_bits(topic.perm),
         topic_sys_flag: topic.sys_flag,
         order: topic.order,
         attributes: topic.attributes.clone(),
