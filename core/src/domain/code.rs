@@ -56,4 +56,34 @@ impl Code {
     pub const fn number(self) -> i32 {
         self as i32
     }
+
+    /// The code with this number, if we know it.
+    pub fn from_number(number: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.number() == number)
+    }
+
+    const ALL: [Self; 22] = [
+        Self::Success,
+        Self::SystemError,
+        Self::SystemBusy,
+        Self::RequestCodeNotSupported,
+        Self::FlushDiskTimeout,
+        Self::SlaveNotAvailable,
+        Self::FlushSlaveTimeout,
+        Self::MessageIllegal,
+        Self::ServiceNotAvailable,
+        Self::NoPermission,
+        Self::TopicNotExist,
+        Self::PullNotFound,
+        Self::PullRetryImmediately,
+        Self::PullOffsetMoved,
+        Self::QueryNotFound,
+        Self::SubscriptionParseFailed,
+        Self::SubscriptionNotExist,
+        Self::SubscriptionNotLatest,
+        Self::SubscriptionGroupNotExist,
+        Self::InvalidParameter,
+        Self::ConsumerNotOnline,
+        Self::GoAway,
+    ];
 }

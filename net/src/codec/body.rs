@@ -1,0 +1,20 @@
+//! JSON bodies (wire.md 6): the fastjson dialect read, strict JSON written.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::DecodeError;
+
+/// Reads a body. Strict JSON, which nearly every peer sends, is parsed as it is.
+pub(super) fn parse<T: DeserializeOwned>(
+    body: &[u8],
+    what: &'static str,
+) -> Result<T, DecodeError> {
+    serde_json::from_slice(body).map_err(|why| DecodeError::Body { what, why: why.to_string() })
+}
+
+/// Writes a body. Members come in the order of the type's fields: alphabetical, as the original
+/// prints them.
+pub(super) fn write(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).expect("our bodies have text or integer keys and cannot fail")
+}

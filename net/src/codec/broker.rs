@@ -1,0 +1,264 @@
+//! The broker's requests, answers and notices (requests.md, groups A and C).
+//!
+//! | file | codes |
+//! |---|---|
+//! | `send` | 10, 310, 320 |
+//! | `pull` | 11, 361, 33 |
+//! | `consumer` | 34, 35, 38, 40, 41, 42 |
+//! | `offset` | 14, 15, 29, 30, 31, 32 |
+//! | `topic` | 17, 215, 351 |
+
+mod consumer;
+mod offset;
+mod pull;
+mod send;
+mod topic;
+
+use std::net::SocketAddr;
+
+use bytes::{Bytes, BytesMut};
+use hotfire_core::domain::{BrokerNotice, BrokerRequest, BrokerResponse, Caller, Code};
+use hotfire_storage::position::Span;
+
+use super::{Ask, DecodeError, answer, refusal};
+use crate::head_writer::{Body, HeadWriter, Outgoing};
+use crate::header::Header;
+
+const SEND_MESSAGE: i32 = 10;
+const PULL_MESSAGE: i32 = 11;
+const QUERY_CONSUMER_OFFSET: i32 = 14;
+const UPDATE_CONSUMER_OFFSET: i32 = 15;
+const UPDATE_AND_CREATE_TOPIC: i32 = 17;
+const SEARCH_OFFSET_BY_TIMESTAMP: i32 = 29;
+const GET_MAX_OFFSET: i32 = 30;
+const GET_MIN_OFFSET: i32 = 31;
+const GET_EARLIEST_MSG_STORETIME: i32 = 32;
+const VIEW_MESSAGE_BY_ID: i32 = 33;
+const HEART_BEAT: i32 = 34;
+const UNREGISTER_CLIENT: i32 = 35;
+const GET_CONSUMER_LIST_BY_GROUP: i32 = 38;
+const NOTIFY_CONSUMER_IDS_CHANGED: i32 = 40;
+const LOCK_BATCH_MQ: i32 = 41;
+const UNLOCK_BATCH_MQ: i32 = 42;
+const DELETE_TOPIC_IN_BROKER: i32 = 215;
+const SEND_MESSAGE_V2: i32 = 310;
+const SEND_BATCH_MESSAGE: i32 = 320;
+const GET_TOPIC_CONFIG: i32 = 351;
+const LITE_PULL_MESSAGE: i32 = 361;
+
+/// What a request frame asks of a broker. Never fails: what cannot be read is
+/// [`BrokerRequest::Malformed`], what is not known [`BrokerRequest::Unsupported`].
+pub fn decode_request(header: &Header, body: &Bytes) -> BrokerRequest {
+    let decoded = match header.code {
+        SEND_MESSAGE | SEND_MESSAGE_V2 | SEND_BATCH_MESSAGE => send::decode(header, body),
+        PULL_MESSAGE | LITE_PULL_MESSAGE => pull::decode(&header.fields),
+        VIEW_MESSAGE_BY_ID => pull::decode_view(&header.fields),
+        HEART_BEAT | UNREGISTER_CLIENT | GET_CONSUMER_LIST_BY_GROUP | LOCK_BATCH_MQ
+        | UNLOCK_BATCH_MQ => consumer::decode(header, body),
+        QUERY_CONSUMER_OFFSET | UPDATE_CONSUMER_OFFSET | SEARCH_OFFSET_BY_TIMESTAMP
+        | GET_MAX_OFFSET | GET_MIN_OFFSET | GET_EARLIEST_MSG_STORETIME => offset::decode(header),
+        UPDATE_AND_CREATE_TOPIC | DELETE_TOPIC_IN_BROKER | GET_TOPIC_CONFIG => {
+            topic::decode(header)
+        }
+        code => Ok(BrokerRequest::Unsupported { code }),
+    };
+    decoded.unwrap_or_else(|error| BrokerRequest::Malformed { why: error.to_string() })
+}
+
+/// What an answer's frame needs to know beyond the answer.
+pub struct Answering<'a> {
+    /// The broker's address as clients know it: part of every offset message id (wire.md 10).
+    pub store_host: SocketAddr,
+    /// The bytes of a span, shared with the store.
+    pub lease: &'a mut dyn FnMut(Span) -> Bytes,
+}
+
+/// The frame of a broker's answer. Bodies of pulls are leases, never copies.
+pub fn encode_response(
+    caller: &Caller,
+    response: &BrokerResponse,
+    with: &mut Answering<'_>,
+    into: &mut BytesMut,
+) -> Outgoing {
+    match response {
+        BrokerResponse::Consumers(members) => {
+            answer(caller, Code::Success, None, into).finish(consumer::members_body(members))
+        }
+        BrokerResponse::Done => answer(caller, Code::Success, None, into).finish(Body::None),
+        BrokerResponse::Heartbeat { sub_changed } => {
+            let mut head = answer(caller, Code::Success, None, into);
+            head.field("IS_SUPPORT_HEART_BEAT_V2", "true").show("IS_SUB_CHANGE", sub_changed);
+            head.finish(Body::None)
+        }
+        BrokerResponse::Locked(queues) => {
+            answer(caller, Code::Success, None, into).finish(consumer::locked_body(queues))
+        }
+        BrokerResponse::Message(span) => {
+            answer(caller, Code::Success, None, into).finish((with.lease)(*span))
+        }
+        BrokerResponse::Offset(offset) => {
+            let mut head = answer(caller, Code::Success, None, into);
+            head.show("offset", offset);
+            head.finish(Body::None)
+        }
+        BrokerResponse::Pulled(pulled) => pull::encode_response(caller, pulled, with, into),
+        BrokerResponse::Refused { code, remark } => {
+            answer(caller, *code, Some(remark), into).finish(Body::None)
+        }
+        BrokerResponse::Sent(sent) => send::encode_response(caller, sent, with, into),
+        BrokerResponse::Timestamp(timestamp) => {
+            let mut head = answer(caller, Code::Success, None, into);
+            head.show("timestamp", timestamp);
+            head.finish(Body::None)
+        }
+        BrokerResponse::TopicConfig(description) => {
+            answer(caller, Code::Success, None, into).finish(topic::description_body(description))
+        }
+    }
+}
+
+/// The frame of a notice. In the JSON form, which every client reads.
+pub fn encode_notice(notice: &BrokerNotice, opaque: i32, into: &mut BytesMut) -> Outgoing {
+    let ask = Ask { opaque, json: true, oneway: true };
+    match notice {
+        BrokerNotice::ConsumerIdsChanged { group } => {
+            let mut head = ask.begin(NOTIFY_CONSUMER_IDS_CHANGED, into);
+            head.field("consumerGroup", group);
+            head.finish(Body::None)
+        }
+    }
+}
+
+/// The notice that a broker's request to a client carries, if it is one we know.
+pub fn decode_notice(header: &Header) -> Option<BrokerNotice> {
+    match header.code {
+        NOTIFY_CONSUMER_IDS_CHANGED => {
+            let group = header.fields.text_if("consumerGroup")?;
+            Some(BrokerNotice::ConsumerIdsChanged { group })
+        }
+        _ => None,
+    }
+}
+
+/// The request code of a request.
+pub fn request_code(request: &BrokerRequest) -> i32 {
+    match request {
+        BrokerRequest::ConsumerList { .. } => GET_CONSUMER_LIST_BY_GROUP,
+        BrokerRequest::CreateTopic(_) => UPDATE_AND_CREATE_TOPIC,
+        BrokerRequest::DeleteTopic { .. } => DELETE_TOPIC_IN_BROKER,
+        BrokerRequest::EarliestStoreTime(_) => GET_EARLIEST_MSG_STORETIME,
+        BrokerRequest::Heartbeat(_) => HEART_BEAT,
+        BrokerRequest::Lock { .. } => LOCK_BATCH_MQ,
+        // Not something to ask; a server answers the code 0 as unsupported.
+        BrokerRequest::Malformed { .. } => 0,
+        BrokerRequest::MaxOffset(_) => GET_MAX_OFFSET,
+        BrokerRequest::MinOffset(_) => GET_MIN_OFFSET,
+        BrokerRequest::Pull(_) => PULL_MESSAGE,
+        BrokerRequest::QueryOffset { .. } => QUERY_CONSUMER_OFFSET,
+        BrokerRequest::SearchOffset { .. } => SEARCH_OFFSET_BY_TIMESTAMP,
+        BrokerRequest::Send(send) if send.batch => SEND_BATCH_MESSAGE,
+        BrokerRequest::Send(_) => SEND_MESSAGE_V2,
+        BrokerRequest::TopicConfig { .. } => GET_TOPIC_CONFIG,
+        BrokerRequest::Unlock { .. } => UNLOCK_BATCH_MQ,
+        BrokerRequest::Unregister { .. } => UNREGISTER_CLIENT,
+        BrokerRequest::Unsupported { code } => *code,
+        BrokerRequest::UpdateOffset { .. } => UPDATE_CONSUMER_OFFSET,
+        BrokerRequest::ViewMessage { .. } => VIEW_MESSAGE_BY_ID,
+    }
+}
+
+/// The frame of a request to a broker.
+pub fn encode_request(ask: Ask, request: &BrokerRequest, into: &mut BytesMut) -> Outgoing {
+    let mut head = ask.begin(request_code(request), into);
+    let body = put_request(&mut head, request);
+    head.finish(body)
+}
+
+fn put_request(head: &mut HeadWriter<'_>, request: &BrokerRequest) -> Body {
+    match request {
+        BrokerRequest::Send(send) => send::put(head, send),
+        BrokerRequest::Pull(pull) => pull::put(head, pull),
+        BrokerRequest::ViewMessage { at } => {
+            head.show("offset", at);
+            Body::None
+        }
+        BrokerRequest::ConsumerList { .. }
+        | BrokerRequest::Heartbeat(_)
+        | BrokerRequest::Lock { .. }
+        | BrokerRequest::Unlock { .. }
+        | BrokerRequest::Unregister { .. } => consumer::put(head, request),
+        BrokerRequest::EarliestStoreTime(_)
+        | BrokerRequest::MaxOffset(_)
+        | BrokerRequest::MinOffset(_)
+        | BrokerRequest::QueryOffset { .. }
+        | BrokerRequest::SearchOffset { .. }
+        | BrokerRequest::UpdateOffset { .. } => {
+            offset::put(head, request);
+            Body::None
+        }
+        BrokerRequest::CreateTopic(_)
+        | BrokerRequest::DeleteTopic { .. }
+        | BrokerRequest::TopicConfig { .. } => {
+            topic::put(head, request);
+            Body::None
+        }
+        BrokerRequest::Malformed { .. } | BrokerRequest::Unsupported { .. } => Body::None,
+    }
+}
+
+/// A broker's answer as its client sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// What was answered. Spans mean nothing outside of the broker, so a pull's are left out.
+    pub response: BrokerResponse,
+    /// The records of a pull or view, one behind the other (wire.md 7); else empty.
+    pub records: Bytes,
+}
+
+/// What the answer to a request with this code says.
+pub fn decode_response(
+    request_code: i32,
+    header: &Header,
+    body: &Bytes,
+) -> Result<Reply, DecodeError> {
+    let reply = |response| Ok(Reply { response, records: Bytes::new() });
+    let fields = &header.fields;
+    match request_code {
+        SEND_MESSAGE | SEND_MESSAGE_V2 | SEND_BATCH_MESSAGE => {
+            if let Some(status) = send::status(header.code) {
+                return reply(send::decode_response(status, fields)?);
+            }
+        }
+        PULL_MESSAGE | LITE_PULL_MESSAGE => {
+            if let Some(response) = pull::decode_response(header)? {
+                return Ok(Reply { response, records: body.clone() });
+            }
+        }
+        _ => {}
+    }
+    if header.code != Code::Success.number() {
+        let (code, remark) = refusal(header);
+        return reply(BrokerResponse::Refused { code, remark });
+    }
+    reply(match request_code {
+        VIEW_MESSAGE_BY_ID => {
+            let response = pull::decode_viewed(body)?;
+            return Ok(Reply { response, records: body.clone() });
+        }
+        HEART_BEAT => {
+            let sub_changed = fields.truth_if("IS_SUB_CHANGE").unwrap_or(true);
+            BrokerResponse::Heartbeat { sub_changed }
+        }
+        GET_CONSUMER_LIST_BY_GROUP => consumer::decode_members(body)?,
+        LOCK_BATCH_MQ => consumer::decode_locked(body)?,
+        QUERY_CONSUMER_OFFSET | SEARCH_OFFSET_BY_TIMESTAMP | GET_MAX_OFFSET | GET_MIN_OFFSET => {
+            BrokerResponse::Offset(fields.number("offset")?)
+        }
+        GET_EARLIEST_MSG_STORETIME => BrokerResponse::Timestamp(fields.number("timestamp")?),
+        GET_TOPIC_CONFIG => topic::decode_description(body)?,
+        _ => BrokerResponse::Done,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+use hotfire_core::domain::{
+    Boundary, ConnId, ConsumeFrom, ConsumeType, ConsumerData, CreateTopic, Heartbeat, MessageModel,
+    MessageQueue, Positions, Pull, PullStatus, Pulled, QueueRef, Send, SendStatus, Sent,
+    Subscription, Text, TopicDescription,
+};
+use hotfire_storage::position::{Physical, QueueOffset};
+use hotfire_storage::time::Wall;
+
+use super::*;
+use crate::codec;
+use crate::frame::{FrameDecoder, FrameLimits};
+
+fn read(outgoing: &Outgoing) -> (Header, Bytes) {
+    let mut decoder = FrameDecoder::new(FrameLimits::default());
+    decoder.read_into().extend_from_slice(&outgoing.to_vec());
+    let frame = decoder.next().expect("well formed").expect("whole");
+    (Header::decode(&frame).expect("ours"), frame.body)
+}
+
+fn send(batch: bool) -> BrokerRequest {
+    BrokerRequest::Send(Box::new(Send {
+        group: "P".into(),
+        to: queue(),
+        default_topic: "TBW102".into(),
+        default_queues: 4,
+        sys_flag: 1,
+        born: Wall::from_millis(1_700_000_000_000),
+        flag: 5,
+        properties: "k\u{1}v\u{2}TAGS\u{1}\"é\"\u{2}".into(),
+        reconsume_times: 2,
+        max_reconsume_times: Some(16),
+        unit_mode: false,
+        batch,
+        body: Bytes::from_static(b"hello"),
+    }))
+}
+
+fn queue() -> QueueRef {
+    QueueRef { topic: "T".into(), queue: 3 }
+}
+
+fn pull() -> Pull {
+    Pull {
+        group: "G".into(),
+        from: queue(),
+        offset: -1,
+        max_messages: 32,
+        max_bytes: Some(1 << 20),
+        commit: Some(7),
+        hold_ms: Some(15_000),
+        subscription: Some("TagA || TagB".into()),
+        sub_version: 9,
+        expression_type: Some("TAG".into()),
+    }
+}
+
+fn heartbeat() -> BrokerRequest {
+    let consumer = ConsumerData {
+        group: "G".into(),
+        consume_type: ConsumeType::Passively,
+        model: MessageModel::Clustering,
+        from: ConsumeFrom::LastOffset,
+        subscriptions: vec![Subscription {
+            topic: "T".into(),
+            expression: "TagA".into(),
+            tags: vec!["TagA".into()],
+            codes: vec![2_598_919],
+            version: 1_700_000_000_000,
+            expression_type: "TAG".into(),
+        }],
+    };
+    BrokerRequest::Heartbeat(Box::new(Heartbeat {
+        client_id: "10.0.0.9@1#2".into(),
+        producers: vec!["PG".into()],
+        consumers: vec![consumer],
+        fingerprint: 0,
+        without_sub: false,
+    }))
+}
+
+fn locked() -> Vec<MessageQueue> {
+    vec![MessageQueue { topic: "T".into(), broker_name: "b".into(), queue: 0 }]
+}
+
+fn requests() -> Vec<BrokerRequest> {
+    let at = Wall::from_millis(8);
+    let bare = Pull { commit: None, hold_ms: None, subscription: None, ..pull() };
+    vec![
+        send(false),
+        send(true),
+        BrokerRequest::Pull(Box::new(pull())),
+        BrokerRequest::Pull(Box::new(bare)),
+        heartbeat(),
+        BrokerRequest::ConsumerList { group: "G".into() },
+        BrokerRequest::CreateTopic(Box::new(CreateTopic {
+            topic: "T".into(),
+            read_queues: 8,
+            write_queues: 4,
+            perm: 6,
+            sys_flag: 0,
+            order: true,
+            attributes: Some("+queue.type=BatchCQ".into()),
+        })),
+        BrokerRequest::DeleteTopic { topic: "T".into() },
+        BrokerRequest::EarliestStoreTime(queue()),
+        BrokerRequest::Lock { group: "G".into(), client_id: "c".into(), queues: locked() },
+        BrokerRequest::Unlock { group: "G".into(), client_id: "c".into(), queues: locked() },
+        BrokerRequest::MaxOffset(queue()),
+        BrokerRequest::MinOffset(queue()),
+        BrokerRequest::QueryOffset {
+            group: "G".into(),
+            of: queue(),
+            zero_if_absent: Some(false),
+        },
+        BrokerRequest::SearchOffset { of: queue(), at, boundary: Boundary::Upper },
+        BrokerRequest::TopicConfig { topic: "T".into() },
+        BrokerRequest::Unregister {
+            client_id: "c".into(),
+            producer_group: None,
+            consumer_group: Some("G".into()),
+        },
+        BrokerRequest::Unsupported { code: 999 },
+        BrokerRequest::UpdateOffset { group: "G".into(), of: queue(), offset: 12 },
+        BrokerRequest::ViewMessage { at: Physical::new(1024) },
+    ]
+}
+
+#[test]
+fn every_request_survives_the_wire() {
+    for request in requests() {
+        for json in [true, false] {
+            let ask = Ask { opaque: 9, json, oneway: true };
+            let (header, body) = read(&encode_request(ask, &request, &mut BytesMut::new()));
+            assert_eq!((header.opaque, header.flag, header.json), (9, 2, json));
+            assert_eq!(header.code, request_code(&request));
+            assert_eq!(decode_request(&header, &body), request);
+        }
+    }
+}
+
+#[test]
+fn every_required_field_is_asked_for_by_name() {
+    for request in requests() {
+        let (whole, body) = read(&encode_request(Ask::json(1), &request, &mut BytesMut::new()));
+        for (gone, _) in whole.fields.iter() {
+            let mut header = whole.clone();
+            let kept = whole.fields.iter().filter(|(key, _)| *key != gone);
+            header.fields = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
+            if let BrokerRequest::Malformed { why } = decode_request(&header, &body) {
+                assert_eq!(why, format!("the custom field <{gone}> is null"));
+            }
+        }
+    }
+}
+
+fn answered(code: i32, response: &BrokerResponse, json: bool) -> (Header, Bytes) {
+    let (mut header, _) = read(&encode_request(
+        Ask { opaque: 5, json, oneway: false },
+        &BrokerRequest::Unsupported { code },
+        &mut BytesMut::new(),
+    ));
+    header.version = 1;
+    let peer = "10.0.0.9:5".parse().expect("an address");
+    let caller = codec::caller(ConnId(1), peer, &header);
+    let mut lease = |span: Span| Bytes::from(vec![b'x'; span.len as usize]);
+    let store_host = "10.0.0.1:10911".parse().expect("an address");
+    let mut with = Answering { store_host, lease: &mut lease };
+    read(&encode_response(&caller, response, &mut with, &mut BytesMut::new()))
+}
+
+fn sent(status: SendStatus, at: Positions) -> BrokerResponse {
+    let transaction_id = "U".into();
+    let queue_offset = QueueOffset::new(42);
+    BrokerResponse::Sent(Box::new(Sent { status, queue: 3, queue_offset, at, transaction_id }))
+}
+
+#[test]
+fn every_answer_survives_the_wire() {
+    let pair = Positions::Many(vec![Physical::new(1024), Physical::new(2048)]);
+    let description = TopicDescription {
+        topic: "T".into(),
+        read_queues: 8,
+        write_queues: 4,
+        perm: 6,
+        sys_flag: 0,
+        order: false,
+        attributes: [("queue.type".into(), "BatchCQ".into())].into(),
+    };
+    for (code, response) in [
+        (38, BrokerResponse::Consumers(vec!["c".into()])),
+        (215, BrokerResponse::Done),
+        (34, BrokerResponse::Heartbeat { sub_changed: false }),
+        (41, BrokerResponse::Locked(locked())),
+        (30, BrokerResponse::Offset(-1)),
+        (30, BrokerResponse::Refused { code: Code::TopicNotExist, remark: "no".into() }),
+        (310, sent(SendStatus::Ok, Positions::One(Physical::new(1024)))),
+        (10, sent(SendStatus::FlushDiskTimeout, Positions::One(Physical::new(u64::MAX >> 1)))),
+        (320, sent(SendStatus::SlaveNotAvailable, pair.clone())),
+        (320, sent(SendStatus::FlushSlaveTimeout, pair)),
+        (32, BrokerResponse::Timestamp(1_700_000_000_000)),
+        (351, BrokerResponse::TopicConfig(Box::new(description))),
+    ] {
+        for json in [true, false] {
+            let (header, body) = answered(code, &response, json);
+            assert_eq!((header.opaque, header.flag, header.json), (5, 1, json));
+            let reply = decode_response(code, &header, &body).expect("ours");
+            assert_eq!(reply, Reply { response: response.clone(), records: Bytes::new() });
+        }
+    }
+}
+
+#[test]
+fn the_answer_to_a_send_names_the_records() {
+    let one = sent(SendStatus::Ok, Positions::One(Physical::new(1024)));
+    let (header, _) = answered(310, &one, true);
+    let field = |key| header.fields.get(key).map(Text::as_str);
+    assert_eq!(field("msgId"), Some("0A00000100002A9F0000000000000400"));
+    assert_eq!(field("MSG_REGION"), Some("DefaultRegion"));
+    assert_eq!(field("TRACE_ON"), Some("true"));
+    assert_eq!(field("transactionId"), Some("U"));
+}
+
+#[test]
+fn pulled_records_are_the_leases_in_order() {
+    let span = |len| Span { at: Physical::new(0), len };
+    for (status, code, spans) in [
+        (PullStatus::Found, Code::Success, vec![span(3)]),
+        (PullStatus::Found, Code::Success, vec![span(3), span(4)]),
+        (PullStatus::NoMessageInQueue, Code::PullNotFound, vec![]),
+        (PullStatus::OffsetOverflowBadly, Code::PullOffsetMoved, vec![]),
+        (PullStatus::MessageWasRemoving, Code::PullRetryImmediately, vec![]),
+    ] {
+        let offset = QueueOffset::new;
+        let records = spans.iter().map(|span: &Span| span.len as usize).sum::<usize>();
+        let pulled = Pulled {
+            status,
+            code,
+            next: offset(3),
+            min: offset(1),
+            max: offset(9),
+            suggest: 0,
+            spans,
+        };
+        let (header, body) =
+            answered(11, &BrokerResponse::Pulled(Box::new(pulled.clone())), true);
+        let reply = decode_response(11, &header, &body).expect("ours");
+        let bare = Box::new(Pulled { spans: Vec::new(), ..pulled });
+        assert_eq!(reply.response, BrokerResponse::Pulled(bare));
+        assert_eq!(reply.records, vec![b'x'; records]);
+    }
+}
+
+#[test]
+fn a_heartbeat_is_read_from_whoever_wrote_it() {
+    let header = |body: &str| {
+        let request = BrokerRequest::Unsupported { code: 34 };
+        let (header, _) = read(&encode_request(Ask::json(1), &request, &mut BytesMut::new()));
+        decode_request(&header, &Bytes::copy_from_slice(body.as_bytes()))
+    };
+    let odd = concat!(
+        r#"{"clientID":"10.0.0.9@1#2","producerDataSet":[{"groupName":"PG"}],"#,
+        r#""consumerDataSet":[{"groupName":"G","consumeType":"CONSUME_NEWLY","#,
+        r#""subscriptionDataSet":[{"topic":"T","codeSet":["2598919"],"tagsSet":["TagA"],"#,
+        r#""subString":"TagA","subVersion":1700000000000}]}],"unknown":1}"#
+    );
+    assert_eq!(header(odd), heartbeat());
+    assert!(matches!(header("{}"), BrokerRequest::Malformed { .. }));
+    assert!(matches!(header(r#"{"clientID":"c","consumerDataSet":null}"#),
+        BrokerRequest::Heartbeat(_)));
+}
+
+#[test]
+fn a_notice_is_a_oneway_request() {
+    let notice = BrokerNotice::ConsumerIdsChanged { group: "G".into() };
+    let (header, _) = read(&encode_notice(&notice, 3, &mut BytesMut::new()));
+    assert_eq!((header.code, header.flag, header.opaque), (40, 2, 3));
+    assert_eq!(decode_notice(&header), Some(notice));
+}
