@@ -270,7 +270,7 @@ async fn read(
 ) -> io::Result<()> {
     let mut decoder = FrameDecoder::new(link.options.frame);
     loop {
-        while let Some(frame) = decoder.next().map_err(io::Error::other)? {
+        while let Some(frame) = decoder.next_frame().map_err(io::Error::other)? {
             let header = Header::decode(&frame).map_err(io::Error::other)?;
             let incoming = Incoming { header, body: frame.body };
             if !incoming.header.is_response() {

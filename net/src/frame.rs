@@ -117,7 +117,7 @@ impl FrameDecoder {
     /// The buffer to read into, with room for what is to come: the rest of the frame that has
     /// begun, exactly, so that a large body is never moved; else a chunk.
     ///
-    /// Call it when [`next`](Self::next) gave `Ok(None)`, so that a length is checked before
+    /// Call it when [`next_frame`](Self::next_frame) gave `Ok(None)`, so that a length is checked before
     /// anything is reserved for it.
     pub fn read_into(&mut self) -> &mut BytesMut {
         let missing = match self.prefix() {
@@ -134,7 +134,7 @@ impl FrameDecoder {
     }
 
     /// The next whole frame; `None` until more bytes come.
-    pub fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         let Some(prefix) = self.prefix()? else {
             return Ok(None);
         };
@@ -205,7 +205,7 @@ mod tests {
     fn feed(bytes: &[u8], limits: FrameLimits) -> Result<Option<Frame>, FrameError> {
         let mut decoder = FrameDecoder::new(limits);
         decoder.read_into().extend_from_slice(bytes);
-        decoder.next()
+        decoder.next_frame()
     }
 
     #[test]
@@ -215,7 +215,10 @@ mod tests {
             (&[0xff, 0xff, 0xff, 0xff][..], FrameError::TooShort(-1)),
             (&[0, 0, 0, 0], FrameError::TooShort(0)),
             (&[0, 0, 0, 3], FrameError::TooShort(3)),
-            (&[0x7f, 0xff, 0xff, 0xff], FrameError::TooLong { length: (1 << 31) + 3, limit: 1 << 20 }),
+            (
+                &[0x7f, 0xff, 0xff, 0xff],
+                FrameError::TooLong { length: (1 << 31) + 3, limit: 1 << 20 },
+            ),
             (&[0, 16, 0, 0], FrameError::TooLong { length: (1 << 20) + 4, limit: 1 << 20 }),
             (&[0, 0, 0, 9, 0, 0, 0, 6], FrameError::HeaderBeyondFrame { header: 6, length: 13 }),
             (&[0, 0, 9, 9, 0, 0, 0, 101], FrameError::HeaderTooLong { header: 101, limit: 100 }),
@@ -224,7 +227,7 @@ mod tests {
         ] {
             let mut decoder = FrameDecoder::new(limits);
             decoder.read_into().extend_from_slice(bytes);
-            assert_eq!(decoder.next(), Err(error));
+            assert_eq!(decoder.next_frame(), Err(error));
             assert!(decoder.read_into().capacity() <= 2 * READ_CHUNK);
         }
         assert_eq!(feed(&[0, 0, 0], limits), Ok(None));
@@ -240,13 +243,13 @@ mod tests {
         let bytes = bytes_of(&frame);
         let mut decoder = FrameDecoder::new(FrameLimits::default());
         decoder.read_into().extend_from_slice(&bytes[..1000]);
-        assert_eq!(decoder.next(), Ok(None));
+        assert_eq!(decoder.next_frame(), Ok(None));
         let place = decoder.read_into().as_ptr();
         for chunk in bytes[1000..].chunks(100_000) {
             decoder.read_into().extend_from_slice(chunk);
         }
         assert_eq!(decoder.buffer.as_ptr(), place);
-        assert_eq!(decoder.next(), Ok(Some(frame)));
+        assert_eq!(decoder.next_frame(), Ok(Some(frame)));
         assert_eq!(decoder.unfinished(), 0);
     }
 
@@ -269,7 +272,7 @@ mod tests {
                 let (chunk, rest) = bytes.split_at(bytes.len().min(*cuts.next().expect("cycle")));
                 decoder.read_into().extend_from_slice(chunk);
                 bytes = rest;
-                while let Some(frame) = decoder.next().expect("well formed") {
+                while let Some(frame) = decoder.next_frame().expect("well formed") {
                     seen.push(frame);
                 }
             }
@@ -280,7 +283,7 @@ mod tests {
         fn noise_never_panics(noise in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut decoder = FrameDecoder::new(FrameLimits::default());
             decoder.read_into().extend_from_slice(&noise);
-            while let Ok(Some(_)) = decoder.next() {}
+            while let Ok(Some(_)) = decoder.next_frame() {}
             prop_assert!(decoder.read_into().capacity() <= 17 << 20);
         }
     }

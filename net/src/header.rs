@@ -181,7 +181,7 @@ mod tests {
     fn frame_of(bytes: &[u8]) -> Frame {
         let mut decoder = FrameDecoder::new(FrameLimits::default());
         decoder.read_into().extend_from_slice(bytes);
-        let frame = decoder.next().expect("well formed").expect("whole");
+        let frame = decoder.next_frame().expect("well formed").expect("whole");
         assert_eq!(decoder.unfinished(), 0);
         frame
     }
@@ -287,15 +287,17 @@ mod tests {
             pairs,
             any::<bool>(),
         )
-            .prop_map(|((code, language, version, opaque, flag), remark, pairs, json)| Header {
-                code: widen(code),
-                language: Language(language),
-                version: version.into(),
-                opaque,
-                flag: if i32::from(code) == widen(code) { flag } else { flag & !RESPONSE },
-                remark: remark.map(Text::from),
-                fields: pairs.into_iter().collect(),
-                json,
+            .prop_map(|((code, language, version, opaque, flag), remark, pairs, json)| {
+                Header {
+                    code: widen(code),
+                    language: Language(language),
+                    version: version.into(),
+                    opaque,
+                    flag: if i32::from(code) == widen(code) { flag } else { flag & !RESPONSE },
+                    remark: remark.map(Text::from),
+                    fields: pairs.into_iter().collect(),
+                    json,
+                }
             })
     }
 

@@ -108,4 +108,3 @@ pub async fn within<F: Future>(limit: Duration, future: F) -> io::Result<F::Outp
         () = sleep(limit) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
-

@@ -6,7 +6,7 @@
 //! | `pull` | 11, 361, 33 |
 //! | `consumer` | 34, 35, 38, 40, 41, 42 |
 //! | `offset` | 14, 15, 29, 30, 31, 32 |
-//! | `topic` | 17, 215, 351 |
+//! | `topic` | 17, 351 |
 
 mod consumer;
 mod offset;
@@ -40,7 +40,6 @@ const GET_CONSUMER_LIST_BY_GROUP: i32 = 38;
 const NOTIFY_CONSUMER_IDS_CHANGED: i32 = 40;
 const LOCK_BATCH_MQ: i32 = 41;
 const UNLOCK_BATCH_MQ: i32 = 42;
-const DELETE_TOPIC_IN_BROKER: i32 = 215;
 const SEND_MESSAGE_V2: i32 = 310;
 const SEND_BATCH_MESSAGE: i32 = 320;
 const GET_TOPIC_CONFIG: i32 = 351;
@@ -53,13 +52,18 @@ pub fn decode_request(header: &Header, body: &Bytes) -> BrokerRequest {
         SEND_MESSAGE | SEND_MESSAGE_V2 | SEND_BATCH_MESSAGE => send::decode(header, body),
         PULL_MESSAGE | LITE_PULL_MESSAGE => pull::decode(&header.fields),
         VIEW_MESSAGE_BY_ID => pull::decode_view(&header.fields),
-        HEART_BEAT | UNREGISTER_CLIENT | GET_CONSUMER_LIST_BY_GROUP | LOCK_BATCH_MQ
+        HEART_BEAT
+        | UNREGISTER_CLIENT
+        | GET_CONSUMER_LIST_BY_GROUP
+        | LOCK_BATCH_MQ
         | UNLOCK_BATCH_MQ => consumer::decode(header, body),
-        QUERY_CONSUMER_OFFSET | UPDATE_CONSUMER_OFFSET | SEARCH_OFFSET_BY_TIMESTAMP
-        | GET_MAX_OFFSET | GET_MIN_OFFSET | GET_EARLIEST_MSG_STORETIME => offset::decode(header),
-        UPDATE_AND_CREATE_TOPIC | DELETE_TOPIC_IN_BROKER | GET_TOPIC_CONFIG => {
-            topic::decode(header)
-        }
+        QUERY_CONSUMER_OFFSET
+        | UPDATE_CONSUMER_OFFSET
+        | SEARCH_OFFSET_BY_TIMESTAMP
+        | GET_MAX_OFFSET
+        | GET_MIN_OFFSET
+        | GET_EARLIEST_MSG_STORETIME => offset::decode(header),
+        UPDATE_AND_CREATE_TOPIC | GET_TOPIC_CONFIG => topic::decode(header),
         code => Ok(BrokerRequest::Unsupported { code }),
     };
     decoded.unwrap_or_else(|error| BrokerRequest::Malformed { why: error.to_string() })
@@ -145,7 +149,6 @@ pub fn request_code(request: &BrokerRequest) -> i32 {
     match request {
         BrokerRequest::ConsumerList { .. } => GET_CONSUMER_LIST_BY_GROUP,
         BrokerRequest::CreateTopic(_) => UPDATE_AND_CREATE_TOPIC,
-        BrokerRequest::DeleteTopic { .. } => DELETE_TOPIC_IN_BROKER,
         BrokerRequest::EarliestStoreTime(_) => GET_EARLIEST_MSG_STORETIME,
         BrokerRequest::Heartbeat(_) => HEART_BEAT,
         BrokerRequest::Lock { .. } => LOCK_BATCH_MQ,
@@ -196,9 +199,7 @@ fn put_request(head: &mut HeadWriter<'_>, request: &BrokerRequest) -> Body {
             offset::put(head, request);
             Body::None
         }
-        BrokerRequest::CreateTopic(_)
-        | BrokerRequest::DeleteTopic { .. }
-        | BrokerRequest::TopicConfig { .. } => {
+        BrokerRequest::CreateTopic(_) | BrokerRequest::TopicConfig { .. } => {
             topic::put(head, request);
             Body::None
         }

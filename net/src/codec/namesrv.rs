@@ -3,6 +3,8 @@
 mod bodies;
 mod register;
 
+use std::collections::BTreeMap;
+
 use bytes::{Bytes, BytesMut};
 use hotfire_core::domain::{
     BrokerId, BrokerIdentity, Caller, Code, DataVersion, NameRequest, NameResponse,
@@ -46,14 +48,12 @@ fn decode(header: &Header, body: &Bytes) -> Result<NameRequest, DecodeError> {
             key: fields.text("key")?,
             value: fields.text("value")?,
         },
-        GET_KV_CONFIG => NameRequest::GetKv {
-            namespace: fields.text("namespace")?,
-            key: fields.text("key")?,
-        },
-        DELETE_KV_CONFIG => NameRequest::DeleteKv {
-            namespace: fields.text("namespace")?,
-            key: fields.text("key")?,
-        },
+        GET_KV_CONFIG => {
+            NameRequest::GetKv { namespace: fields.text("namespace")?, key: fields.text("key")? }
+        }
+        DELETE_KV_CONFIG => {
+            NameRequest::DeleteKv { namespace: fields.text("namespace")?, key: fields.text("key")? }
+        }
         REGISTER_BROKER => NameRequest::Register(Box::new(register::decode(fields, body)?)),
         UNREGISTER_BROKER => NameRequest::Unregister(identity(fields)?),
         GET_ROUTEINFO_BY_TOPIC => NameRequest::Route { topic: fields.text("topic")? },
@@ -86,11 +86,7 @@ fn decode(header: &Header, body: &Bytes) -> Result<NameRequest, DecodeError> {
 }
 
 /// The frame of a name server's answer.
-pub fn encode_response(
-    caller: &Caller,
-    response: &NameResponse,
-    into: &mut BytesMut,
-) -> Outgoing {
+pub fn encode_response(caller: &Caller, response: &NameResponse, into: &mut BytesMut) -> Outgoing {
     if let NameResponse::Refused { code, remark } = response {
         return answer(caller, *code, Some(remark), into).finish(Body::None);
     }
@@ -220,7 +216,7 @@ pub fn decode_response(
             ha_addr: fields.text_if("haServerAddr"),
             master_addr: fields.text_if("masterAddr"),
             order_topics: if body.is_empty() {
-                Default::default()
+                BTreeMap::new()
             } else {
                 body::parse::<KvTableBody>(body, "a KVTable")?.table
             },

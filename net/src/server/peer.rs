@@ -161,7 +161,7 @@ async fn read<R>(shared: &Shared<R>, peer: &Rc<Peer>, mut reader: ReadHalf) -> E
 fn deliver<R>(shared: &Shared<R>, peer: &Rc<Peer>, decoder: &mut FrameDecoder) -> Result<(), End> {
     let mut bytes = 0;
     let end = loop {
-        match decoder.next() {
+        match decoder.next_frame() {
             Ok(None) => break Ok(()),
             Ok(Some(frame)) => match arrival(shared, peer, &frame) {
                 Ok(None) => {}

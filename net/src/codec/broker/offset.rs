@@ -4,8 +4,8 @@ use hotfire_core::domain::{Boundary, BrokerRequest, QueueRef};
 use hotfire_storage::time::Wall;
 
 use super::{
-    DecodeError, GET_EARLIEST_MSG_STORETIME, GET_MAX_OFFSET, GET_MIN_OFFSET,
-    QUERY_CONSUMER_OFFSET, UPDATE_CONSUMER_OFFSET,
+    DecodeError, GET_EARLIEST_MSG_STORETIME, GET_MAX_OFFSET, GET_MIN_OFFSET, QUERY_CONSUMER_OFFSET,
+    UPDATE_CONSUMER_OFFSET,
 };
 use crate::head_writer::HeadWriter;
 use crate::header::Header;

@@ -13,7 +13,7 @@ use crate::frame::{FrameDecoder, FrameLimits};
 fn read(outgoing: &Outgoing) -> (Header, Bytes) {
     let mut decoder = FrameDecoder::new(FrameLimits::default());
     decoder.read_into().extend_from_slice(&outgoing.to_vec());
-    let frame = decoder.next().expect("well formed").expect("whole");
+    let frame = decoder.next_frame().expect("well formed").expect("whole");
     (Header::decode(&frame).expect("ours"), frame.body)
 }
 
@@ -101,17 +101,12 @@ fn requests() -> Vec<BrokerRequest> {
             order: true,
             attributes: Some("+queue.type=BatchCQ".into()),
         })),
-        BrokerRequest::DeleteTopic { topic: "T".into() },
         BrokerRequest::EarliestStoreTime(queue()),
         BrokerRequest::Lock { group: "G".into(), client_id: "c".into(), queues: locked() },
         BrokerRequest::Unlock { group: "G".into(), client_id: "c".into(), queues: locked() },
         BrokerRequest::MaxOffset(queue()),
         BrokerRequest::MinOffset(queue()),
-        BrokerRequest::QueryOffset {
-            group: "G".into(),
-            of: queue(),
-            zero_if_absent: Some(false),
-        },
+        BrokerRequest::QueryOffset { group: "G".into(), of: queue(), zero_if_absent: Some(false) },
         BrokerRequest::SearchOffset { of: queue(), at, boundary: Boundary::Upper },
         BrokerRequest::TopicConfig { topic: "T".into() },
         BrokerRequest::Unregister {
@@ -241,8 +236,7 @@ fn pulled_records_are_the_leases_in_order() {
             suggest: 0,
             spans,
         };
-        let (header, body) =
-            answered(11, &BrokerResponse::Pulled(Box::new(pulled.clone())), true);
+        let (header, body) = answered(11, &BrokerResponse::Pulled(Box::new(pulled.clone())), true);
         let reply = decode_response(11, &header, &body).expect("ours");
         let bare = Box::new(Pulled { spans: Vec::new(), ..pulled });
         assert_eq!(reply.response, BrokerResponse::Pulled(bare));
@@ -265,8 +259,10 @@ fn a_heartbeat_is_read_from_whoever_wrote_it() {
     );
     assert_eq!(header(odd), heartbeat());
     assert!(matches!(header("{}"), BrokerRequest::Malformed { .. }));
-    assert!(matches!(header(r#"{"clientID":"c","consumerDataSet":null}"#),
-        BrokerRequest::Heartbeat(_)));
+    assert!(matches!(
+        header(r#"{"clientID":"c","consumerDataSet":null}"#),
+        BrokerRequest::Heartbeat(_)
+    ));
 }
 
 #[test]

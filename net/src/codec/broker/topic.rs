@@ -1,4 +1,4 @@
-//! Topics: codes 17, 215, 351 (requests.md C).
+//! Topics: codes 17, 351 (requests.md C).
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hotfire_core::domain::{BrokerRequest, BrokerResponse, CreateTopic, Text, TopicDescription};
 use serde::{Deserialize, Serialize};
 
-use super::{DELETE_TOPIC_IN_BROKER, DecodeError, UPDATE_AND_CREATE_TOPIC};
+use super::{DecodeError, UPDATE_AND_CREATE_TOPIC};
 use crate::codec::body;
 use crate::head_writer::{Body, HeadWriter};
 use crate::header::Header;
@@ -24,7 +24,6 @@ pub(super) fn decode(header: &Header) -> Result<BrokerRequest, DecodeError> {
             order: fields.truth_if("order").ok_or(DecodeError::Missing("order"))?,
             attributes: fields.text_if("attributes").filter(|text| !text.is_empty()),
         })),
-        DELETE_TOPIC_IN_BROKER => BrokerRequest::DeleteTopic { topic },
         _ => BrokerRequest::TopicConfig { topic },
     })
 }
@@ -42,7 +41,7 @@ pub(super) fn put(head: &mut HeadWriter<'_>, request: &BrokerRequest) {
                 .show("order", create.order)
                 .field_if("attributes", create.attributes.as_ref());
         }
-        BrokerRequest::DeleteTopic { topic } | BrokerRequest::TopicConfig { topic } => {
+        BrokerRequest::TopicConfig { topic } => {
             head.field("topic", topic);
         }
         other => unreachable!("{other:?} has no topic alone in it"),

@@ -37,10 +37,14 @@ struct Wrapper {
     mapping_data_version: DataVersionBody,
     topic_config_table: BTreeMap<Text, TopicConfigBody>,
     #[serde(skip_deserializing)]
-    topic_queue_mapping_detail_map: BTreeMap<Text, ()>,
+    topic_queue_mapping_detail_map: Empty,
     #[serde(skip_deserializing)]
-    topic_queue_mapping_info_map: BTreeMap<Text, ()>,
+    topic_queue_mapping_info_map: Empty,
 }
+
+/// An object without members.
+#[derive(Default, Serialize)]
+struct Empty {}
 
 #[derive(Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]

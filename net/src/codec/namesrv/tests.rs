@@ -11,7 +11,7 @@ use crate::frame::{Frame, FrameDecoder, FrameLimits};
 fn read(outgoing: &Outgoing) -> (Header, Bytes) {
     let mut decoder = FrameDecoder::new(FrameLimits::default());
     decoder.read_into().extend_from_slice(&outgoing.to_vec());
-    let frame: Frame = decoder.next().expect("well formed").expect("whole");
+    let frame: Frame = decoder.next_frame().expect("well formed").expect("whole");
     (Header::decode(&frame).expect("ours"), frame.body)
 }
 
@@ -88,11 +88,8 @@ fn every_answer_survives_the_wire() {
         perm: 6,
         sys_flag: 1,
     };
-    let route = Route {
-        order_conf: Some("b:4".into()),
-        queues: vec![queue],
-        brokers: vec![group.clone()],
-    };
+    let route =
+        Route { order_conf: Some("b:4".into()), queues: vec![queue], brokers: vec![group.clone()] };
     let info = hotfire_core::domain::ClusterInfo {
         brokers: [("b".into(), group.clone())].into(),
         clusters: [("c".into(), vec!["b".into()])].into(),
@@ -177,9 +174,10 @@ fn deflated(text: &[u8]) -> Vec<u8> {
 fn compressed_request(body: Vec<u8>) -> NameRequest {
     let plain = NameRequest::Register(Box::new(registration()));
     let (mut header, _) = read(&encode_request(Ask::json(1), &plain, &mut BytesMut::new()));
-    let fields = header.fields.iter().filter(|(key, _)| **key != "bodyCrc32").map(|(key, value)| {
-        (key.clone(), if *key == "compressed" { "true".into() } else { value.clone() })
-    });
+    let fields =
+        header.fields.iter().filter(|(key, _)| **key != "bodyCrc32").map(|(key, value)| {
+            (key.clone(), if *key == "compressed" { "true".into() } else { value.clone() })
+        });
     header.fields = fields.collect();
     decode_request(&header, &body.into())
 }
@@ -223,7 +221,9 @@ fn what_is_missing_or_broken_is_said() {
         let mut broken = header.clone();
         let kept = header.fields.iter().filter(|(key, _)| unparsable || **key != gone);
         broken.fields = kept
-            .map(|(key, value)| (key.clone(), if *key == gone { "x".into() } else { value.clone() }))
+            .map(|(key, value)| {
+                (key.clone(), if *key == gone { "x".into() } else { value.clone() })
+            })
             .collect();
         let expected = format!("the custom field <{gone}> is null");
         assert_eq!(why(decode_request(&broken, &body)), expected);
