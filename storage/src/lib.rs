@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`position`], [`time`], [`text`] | the words everything else is said in |
 //! | [`seam`] | [`Memory`](seam::Memory) and [`Disk`](seam::Disk): what cannot fail, and what can |
+//! | [`mapped`] | the real disk: mapped files and a thread; the only room with `unsafe` |
 //! | [`plain`] | a disk in memory, for tests |
 //! | [`record`] | the message as it lies in the log |
 //! | `chain`, `commit_log` | equal-sized files as one address space; the log in them |
@@ -20,6 +21,7 @@ mod consume_queue;
 pub mod dialect;
 mod dispatch;
 pub mod documents;
+pub mod mapped;
 pub mod plain;
 pub mod position;
 pub mod queue;

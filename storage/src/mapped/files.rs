@@ -1,0 +1,182 @@
+//! What is done to files, call by call. Every function returns only when the medium has it,
+//! except [`zero`], which a sync must follow.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FallocateFlags;
+
+use super::mapping::Mapping;
+use crate::seam::{Entry, Fault};
+
+/// Zeros written at a time where the file system cannot zero a range itself.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+fn fault(op: &'static str, path: &str, error: &io::Error) -> Fault {
+    let path = path.to_owned();
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Fault::Full { path },
+        _ => Fault::Io { op, path, why: error.to_string() },
+    }
+}
+
+/// The lock file, open; its content is for humans and for Apache.
+pub(super) fn lock_file(root: &Path, name: &str, content: &[u8]) -> io::Result<File> {
+    fs::create_dir_all(root)?;
+    let path = root.join(name);
+    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
+    let file = options.open(path)?;
+    file.write_all_at(content, 0)?;
+    Ok(file)
+}
+
+pub(super) fn list(root: &Path, dir: &str) -> Result<Vec<Entry>, Fault> {
+    let listed = || -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(root.join(dir))? {
+            let entry = entry?;
+            let meta = entry.metadata()?;
+            // A name that is not UTF-8 is nobody's here.
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let len = if meta.is_dir() { 0 } else { meta.len() };
+            entries.push(Entry { name, len, is_dir: meta.is_dir() });
+        }
+        entries.sort();
+        Ok(entries)
+    };
+    match listed() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        outcome => outcome.map_err(|error| fault("list", dir, &error)),
+    }
+}
+
+pub(super) fn read(root: &Path, path: &str) -> Result<Option<Vec<u8>>, Fault> {
+    match fs::read(root.join(path)) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(fault("read", path, &error)),
+    }
+}
+
+pub(super) fn open(root: &Path, path: &str) -> Result<Mapping, Fault> {
+    let opened = OpenOptions::new().read(true).write(true).open(root.join(path));
+    let mapped = opened.and_then(|file| Mapping::new(file, path.to_owned()));
+    mapped.map_err(|error| fault("open", path, &error))
+}
+
+/// Under another name until it has its full size: a crash in the middle must not leave a file of
+/// a wrong length, since that is refused at the next start.
+pub(super) fn allocate(root: &Path, path: &str, len: u64) -> Result<Mapping, Fault> {
+    let (whole, partial) = (root.join(path), root.join(format!("{path}.new")));
+    let made = || -> io::Result<File> {
+        make_parents(root, &whole)?;
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(true).clone();
+        let file = options.open(&partial)?;
+        reserve(&file, len)?;
+        file.sync_all()?;
+        fs::rename(&partial, &whole)?;
+        sync_parent(&whole)?;
+        Ok(file)
+    };
+    let mapped = made().and_then(|file| Mapping::new(file, path.to_owned()));
+    mapped.map_err(|error| {
+        // The blocks are needed by others, and it does not matter if even this fails.
+        drop(fs::remove_file(&partial));
+        fault("allocate", path, &error)
+    })
+}
+
+/// Gives the file its blocks: a store to a mapped page without one would be a fatal signal.
+fn reserve(file: &File, len: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(file, 0, len),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+pub(super) fn zero(mapping: &Mapping, from: u64, to: u64) -> Result<(), Fault> {
+    assert!(from <= to && to <= mapping.len(), "zero within the file");
+    if from == to {
+        return Ok(());
+    }
+    let file = mapping.file();
+    let zeroed = match rustix::fs::fallocate(file, FallocateFlags::ZERO_RANGE, from, to - from) {
+        Ok(()) => Ok(()),
+        Err(_) => write_zeros(file, from, to),
+    };
+    zeroed.map_err(|error| fault("zero", mapping.path(), &error))
+}
+
+fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
+    let mut at = from;
+    while at < to {
+        let len = (to - at).min(ZEROS.len() as u64);
+        file.write_all_at(&ZEROS[..usize::try_from(len).expect("at most a buffer")], at)?;
+        at += len;
+    }
+    Ok(())
+}
+
+pub(super) fn sync(mapping: &Mapping, from: u64, to: u64) -> Result<(), Fault> {
+    mapping.sync(from, to).map_err(|error| fault("sync", mapping.path(), &error))
+}
+
+pub(super) fn remove(root: &Path, path: &str) -> Result<(), Fault> {
+    let path_there = root.join(path);
+    match fs::remove_file(&path_there).and_then(|()| sync_parent(&path_there)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(fault("remove", path, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// The new version takes its place before the old one takes the backup's: at every moment either
+/// the file is good or both older versions are still where they were.
+pub(super) fn replace(root: &Path, path: &str, bytes: &[u8]) -> Result<(), Fault> {
+    let name = |suffix: &str| root.join(format!("{path}{suffix}"));
+    let (whole, new, old) = (name(""), name(".new"), name(".old"));
+    let replaced = || -> io::Result<()> {
+        make_parents(root, &whole)?;
+        let mut file = File::create(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        let has_old = keep_old(&whole, &old)?;
+        fs::rename(&new, &whole)?;
+        if has_old {
+            fs::rename(&old, name(".bak"))?;
+        }
+        sync_parent(&whole)
+    };
+    replaced().map_err(|error| fault("replace", path, &error))
+}
+
+/// A second name for the present version, if there is one.
+fn keep_old(whole: &Path, old: &Path) -> io::Result<bool> {
+    match fs::remove_file(old) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    match fs::hard_link(whole, old) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        // A file system without hard links.
+        Err(_) => fs::copy(whole, old).and_then(|_| File::open(old)?.sync_all()).map(|()| true),
+    }
+}
+
+/// Makes the directories above `path`, each one durable in its own parent.
+fn make_parents(root: &Path, path: &Path) -> io::Result<()> {
+    let missing = |dir: &&Path| dir.starts_with(root) && !dir.exists();
+    let made: Vec<PathBuf> =
+        path.ancestors().skip(1).take_while(missing).map(Path::to_owned).collect();
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    made.iter().try_for_each(|dir| sync_parent(dir))
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
