@@ -10,7 +10,7 @@
 //! | `send`, `batch`, `waiters` | checked, appended, answered when the promise is kept |
 //! | `pull`, `hold` | looked up, filtered, answered or held |
 //! | `clients`, `locks` | who is connected, who may consume a queue in order |
-//! | `topics`, `groups`, `offsets`, `state` | what is kept in `config/*.json` |
+//! | `topics`, `groups`, `offsets`, `state`, `ready` | what is kept in `config/*.json` |
 //! | `requests` | everything else that is asked |
 
 mod batch;
@@ -22,6 +22,7 @@ mod locks;
 mod names;
 mod offsets;
 mod pull;
+mod ready;
 mod requests;
 mod send;
 mod state;
@@ -41,8 +42,8 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use crate::domain::{
-    BrokerNotice, BrokerRequest, BrokerResponse, Caller, Code, ConnId, NameResponse, QueueRef,
-    Registration,
+    BrokerNotice, BrokerRequest, BrokerResponse, Caller, Code, ConnId, DataVersion, NameResponse,
+    QueueRef, Registration,
 };
 use crate::flush::Flush;
 use crate::machine::{Digest, Machine};
@@ -54,6 +55,7 @@ use groups::Groups;
 use hold::Holds;
 use locks::Locks;
 use offsets::Offsets;
+use ready::Readiness;
 use send::Parked;
 pub use state::OpenError;
 use topics::Topics;
@@ -72,10 +74,13 @@ pub enum Input {
         /// Which.
         conn: ConnId,
     },
-    /// A name server answered a registration.
+    /// A name server answered a registration, or could not be reached: one input for each name
+    /// server and [`Effect::Register`].
     Registered {
-        /// Its answer.
-        response: NameResponse,
+        /// The version of the topic table that was sent.
+        version: DataVersion,
+        /// The answer; `None`: none came.
+        response: Option<NameResponse>,
     },
     /// Somebody asks.
     Request {
@@ -142,8 +147,7 @@ pub struct Broker<D: Disk> {
     stamp: Text,
     outbox: VecDeque<Effect>,
     woken: Vec<hold::Held>,
-    /// Who waits for the topic table to be durable.
-    creates: Vec<Caller>,
+    readiness: Readiness,
 }
 
 impl<D: Disk> Broker<D> {
@@ -191,7 +195,7 @@ impl<D: Disk> Broker<D> {
             stamp: stamp.into(),
             outbox: VecDeque::new(),
             woken: Vec::new(),
-            creates: Vec::new(),
+            readiness: Readiness::new(config.name_servers, topics.version().counter),
             topics,
             groups,
             offsets,
@@ -274,6 +278,10 @@ impl<D: Disk> Broker<D> {
         self.answer_waiters(now);
         self.wake_arrivals();
         self.expire_holds(now.mono);
+        if self.readiness.give_up(now.mono) {
+            tracing::warn!("a name server does not answer: new topics may lack a route");
+            self.became_ready(now);
+        }
         if self.parked.deadline().is_some_and(|deadline| deadline <= now.mono) {
             self.retry_parked(now);
         }
@@ -308,6 +316,7 @@ impl<D: Disk> Broker<D> {
         if self.register_now || self.timers.register <= now.mono {
             self.register_now = false;
             self.timers.register = now.mono.after(self.config.register_every);
+            self.readiness.registering(now.mono, self.topics.version().counter);
             self.outbox.push_back(Effect::Register);
         }
     }
@@ -353,6 +362,29 @@ impl<D: Disk> Broker<D> {
         }
     }
 
+    /// The newest change of the topic table that may be relied on.
+    fn ready_upto(&self) -> i64 {
+        self.readiness.upto(self.topics.durable_upto())
+    }
+
+    /// More of the topic table may be relied on: who waited for that goes on.
+    fn became_ready(&mut self, now: Now) {
+        let upto = self.ready_upto();
+        while let Some((caller, response)) = self.readiness.next_answer(upto) {
+            self.answer(caller, response);
+        }
+        self.retry_parked(now);
+    }
+
+    /// The topic table could not be kept: who waited for that must know.
+    fn topics_lost(&mut self) {
+        let remark = "the disk failed to keep the topic; use another broker";
+        while let Some(caller) = self.readiness.abandon() {
+            self.refuse(caller, Code::SystemError, remark.to_owned());
+        }
+        self.refuse_parked(Code::SystemError, remark);
+    }
+
     fn saved(&mut self, now: Now, path: &str, outcome: &Result<(), Fault>) {
         if let Err(fault) = outcome {
             tracing::error!(%fault, path, "a state file was not saved");
@@ -361,15 +393,11 @@ impl<D: Disk> Broker<D> {
         match path {
             state::TOPICS => {
                 self.topics.save_ended(durable);
-                // Told only of what a power loss cannot take away.
-                self.register_now |= durable && self.topics.all_durable();
                 if durable {
-                    self.retry_parked(now);
-                    self.answer_creates();
+                    self.register_now = true;
+                    self.became_ready(now);
                 } else {
-                    let remark = "the disk failed to keep the topic; send to another broker";
-                    self.refuse_parked(Code::SystemError, remark);
-                    self.refuse_creates();
+                    self.topics_lost();
                 }
             }
             state::GROUPS => self.groups.save_ended(durable),
@@ -389,10 +417,12 @@ impl<D: Disk> Machine for Broker<D> {
                 self.clients.closed(conn);
                 self.holds.closed(conn);
             }
-            Input::Registered { response } => {
-                if let NameResponse::Refused { remark, .. } = response {
+            Input::Registered { version, response } => {
+                if let Some(NameResponse::Refused { remark, .. }) = response {
                     tracing::warn!(remark, "a name server refused this broker");
                 }
+                self.readiness.registered(version.counter);
+                self.became_ready(now);
             }
             Input::Request { caller, request } => match request {
                 BrokerRequest::Send(send) => self.send(now, caller, send),
@@ -422,6 +452,7 @@ impl<D: Disk> Machine for Broker<D> {
             self.waiters.deadline(),
             self.holds.deadline(),
             self.parked.deadline(),
+            self.readiness.deadline(),
         ]
         .into_iter()
         .flatten()

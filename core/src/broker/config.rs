@@ -70,6 +70,8 @@ pub struct BrokerConfig {
     pub long_polling: bool,
     /// How long to hold it when long polling is off (`shortPollingTimeMills`).
     pub short_polling: Duration,
+    /// How many name servers there are: a new topic is ready once each was told.
+    pub name_servers: usize,
     /// How often name servers are told, change or not (`registerNameServerPeriod`).
     pub register_every: Duration,
     /// How often consumer offsets are saved (`flushConsumerOffsetInterval`).
@@ -99,6 +101,7 @@ impl BrokerConfig {
             flush: FlushPolicy::default(),
             long_polling: true,
             short_polling: Duration::from_secs(1),
+            name_servers: 0,
             register_every: Duration::from_secs(30),
             save_offsets_every: Duration::from_secs(5),
             client_expiry: Duration::from_secs(120),

@@ -5,36 +5,37 @@ use hotfire_storage::seam::Disk;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::{Now, Wall};
 
+use super::Broker;
 use super::names::Refusal;
-use super::{Broker, state};
 use crate::domain::{BrokerRequest, BrokerResponse, Caller, Code, Heartbeat, QueueRef};
 
 impl<D: Disk> Broker<D> {
     pub(super) fn serve(&mut self, now: Now, caller: Caller, request: BrokerRequest) {
         match self.respond(now, &caller, request) {
-            Ok(Some(response)) => self.answer(caller, response),
-            Ok(None) => self.creates.push(caller),
+            Ok((change, response)) if change > self.ready_upto() => {
+                self.readiness.answer_after(change, caller, response);
+            }
+            Ok((_, response)) => self.answer(caller, response),
             Err((code, remark)) => self.refuse(caller, code, remark),
         }
     }
 
-    /// `None`: the answer waits until the topic table is durable.
+    /// The response, and the change of the topic table that it speaks of (0: of none).
     fn respond(
         &mut self,
         now: Now,
         caller: &Caller,
         request: BrokerRequest,
-    ) -> Result<Option<BrokerResponse>, Refusal> {
+    ) -> Result<(i64, BrokerResponse), Refusal> {
         let response = match request {
             BrokerRequest::ConsumerList { group } => self.consumer_list(&group)?,
             BrokerRequest::CreateTopic(wanted) => {
-                self.topics.create(now.wall, &wanted)?;
-                return Ok((self.topics.is_durable(&wanted.topic)).then_some(BrokerResponse::Done));
+                return Ok((self.topics.create(now.wall, &wanted)?, BrokerResponse::Done));
             }
             BrokerRequest::EarliestStoreTime(of) => {
                 BrokerResponse::Timestamp(self.earliest(&of).map_or(-1, Wall::as_millis))
             }
-            BrokerRequest::Heartbeat(beat) => self.heartbeat(now, caller, *beat)?,
+            BrokerRequest::Heartbeat(beat) => return self.heartbeat(now, caller, *beat),
             BrokerRequest::Lock { group, client_id, queues } => {
                 BrokerResponse::Locked(self.locks.lock(now.mono, &group, &client_id, queues))
             }
@@ -90,7 +91,7 @@ impl<D: Disk> Broker<D> {
                 unreachable!("sends and pulls are handled before")
             }
         };
-        Ok(Some(response))
+        Ok((0, response))
     }
 
     fn earliest(&self, of: &QueueRef) -> Option<Wall> {
@@ -112,7 +113,7 @@ impl<D: Disk> Broker<D> {
         now: Now,
         caller: &Caller,
         mut beat: Heartbeat,
-    ) -> Result<BrokerResponse, Refusal> {
+    ) -> Result<(i64, BrokerResponse), Refusal> {
         // A group that may not be created is left out; the rest of the heartbeat counts.
         beat.consumers.retain(|data| match self.groups.ensure(now.wall, &data.group) {
             Ok(()) => true,
@@ -121,11 +122,12 @@ impl<D: Disk> Broker<D> {
                 false
             }
         });
+        let mut change = 0;
         for data in &beat.consumers {
-            self.topics.ensure_retry(now.wall, &data.group)?;
+            change = change.max(self.topics.ensure_retry(now.wall, &data.group)?);
         }
         let sub_changed = self.clients.heartbeat(now.mono, caller, beat)?;
-        Ok(BrokerResponse::Heartbeat { sub_changed })
+        Ok((change, BrokerResponse::Heartbeat { sub_changed }))
     }
 
     fn query_offset(
@@ -158,29 +160,16 @@ impl<D: Disk> Broker<D> {
         if self.topics.get(&of.topic).is_none() {
             return Err(no_topic(&of.topic));
         }
+        // Some clients commit -1 for a queue of which they have consumed nothing.
+        if next == -1 {
+            return Ok(BrokerResponse::Done);
+        }
         let Ok(next) = u64::try_from(next) else {
             let remark = format!("commitOffset={next}: an offset is 0 or more");
             return Err((Code::InvalidParameter, remark));
         };
         self.offsets.commit(group, of, QueueOffset::new(next));
         Ok(BrokerResponse::Done)
-    }
-
-    /// Answers those who created a topic: the table is durable now.
-    pub(super) fn answer_creates(&mut self) {
-        if self.topics.all_durable() {
-            for caller in std::mem::take(&mut self.creates) {
-                self.answer(caller, BrokerResponse::Done);
-            }
-        }
-    }
-
-    /// The table could not be saved: they must know.
-    pub(super) fn refuse_creates(&mut self) {
-        for caller in std::mem::take(&mut self.creates) {
-            let remark = format!("the disk failed to keep {}", state::TOPICS);
-            self.refuse(caller, Code::SystemError, remark);
-        }
     }
 }
 

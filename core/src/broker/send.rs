@@ -1,7 +1,7 @@
 //! Sends: checked, appended, and answered as soon as their promise is kept.
 //!
 //! ```text
-//! request ─► checks ─► topic durable? ─► room in the log? ─► appended ─► promise kept? ─► answer
+//! request ─► checks ─► topic ready?   ─► room in the log? ─► appended ─► promise kept? ─► answer
 //!                          │ no              │ no                            │ not yet
 //!                          └── parked ◄──────┘                            waiters
 //! ```
@@ -45,7 +45,7 @@ pub(super) struct ParkedSend {
     deadline: Mono,
 }
 
-/// Sends that cannot be appended yet: their topic is not durable, or the next file is not there.
+/// Sends that cannot be appended yet: their topic is not ready, or the next file is not there.
 /// Within a topic the order of arrival is kept.
 #[derive(Debug, Default)]
 pub(super) struct Parked {
@@ -98,7 +98,7 @@ impl<D: Disk> Broker<D> {
             return self.refuse(caller, code, remark);
         }
         let topic = &send.to.topic;
-        if self.parked.must_wait(topic) || !self.topics.is_durable(topic) {
+        if self.must_wait(topic) {
             return self.park(now, caller, send);
         }
         self.try_send(now, caller, send);
@@ -148,6 +148,11 @@ impl<D: Disk> Broker<D> {
         Ok(())
     }
 
+    fn must_wait(&self, topic: &str) -> bool {
+        let ready = |topic: &super::topics::Topic| topic.since <= self.ready_upto();
+        self.parked.must_wait(topic) || !self.topics.get(topic).is_some_and(ready)
+    }
+
     fn park(&mut self, now: Now, caller: Caller, send: Box<Send>) {
         if self.parked.bytes + send.body.len() > self.config.limits.parked_bytes {
             let remark = "[OVERLOAD]system busy, start flow control for a while: the disk is \
@@ -173,7 +178,7 @@ impl<D: Disk> Broker<D> {
                 let remark = "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while: \
                               the disk did not make room in time";
                 self.refuse(caller, Code::SystemBusy, remark.to_owned());
-            } else if self.parked.must_wait(topic) || !self.topics.is_durable(topic) {
+            } else if self.must_wait(topic) {
                 self.parked.push(ParkedSend { caller, send, deadline });
             } else {
                 self.try_send(now, caller, send);

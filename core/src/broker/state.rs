@@ -96,11 +96,8 @@ pub(super) fn save_all<D: Disk>(
 
 pub(super) fn topics_json(topics: &Topics) -> Vec<u8> {
     let table = topics.iter().map(|(name, topic)| (name.clone(), config_of(name, topic)));
-    TopicTable {
-        data_version: kept_version(topics.version()),
-        topic_config_table: table.collect(),
-    }
-    .to_json()
+    TopicTable { data_version: kept_version(topics.version()), topic_config_table: table.collect() }
+        .to_json()
 }
 
 pub(super) fn groups_json(groups: &Groups) -> Vec<u8> {

@@ -215,3 +215,32 @@ fn topics_messages_and_offsets_survive_a_stop_and_a_start() {
     assert_eq!(rig.one(5, query), BrokerResponse::Offset(42));
     assert_eq!(rig.sent(6, "t", b"next").queue_offset, QueueOffset::new(100));
 }
+
+#[test]
+fn a_send_that_creates_a_topic_is_answered_once_the_name_servers_route_to_it() {
+    let mut rig = Rig::open(PlainDisk::default(), BrokerConfig { name_servers: 2, ..config() });
+    rig.ask(1, send("t", b"x"));
+    assert_eq!(rig.run(1), []);
+    let version = rig.broker.registration().data_version;
+    let mut answer = |ms| {
+        rig.broker.handle(at(ms), Input::Registered { version, response: None });
+        rig.run(ms).len()
+    };
+    assert_eq!((answer(2), answer(3)), (0, 1));
+    rig.ask(10, send("u", b"x"));
+    assert_eq!(rig.run(10), []);
+    assert_eq!(rig.run(1_009), [], "a silent name server is waited for");
+    assert_eq!(rig.run(1_010).len(), 1, "but not for ever");
+}
+
+#[test]
+fn under_sync_flush_nothing_is_acknowledged_or_seen_before_it_is_durable() {
+    let flush = FlushPolicy::Sync { timeout: Duration::from_secs(5) };
+    let mut rig = Rig::open(PlainDisk::default(), BrokerConfig { flush, ..config() });
+    let sent = rig.sent(1, "t", b"x");
+    assert!(rig.broker.flush.flushed().covers(match sent.at {
+        crate::domain::Positions::One(at) => at.plus(1),
+        crate::domain::Positions::Many(_) => unreachable!(),
+    }));
+    assert_eq!(rig.pulled(2, "t", 0).status, PullStatus::Found);
+}

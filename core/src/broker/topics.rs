@@ -138,9 +138,9 @@ impl Topics {
         self.version
     }
 
-    /// Would the topic survive a power loss now?
-    pub(super) fn is_durable(&self, topic: &str) -> bool {
-        self.table.get(topic).is_none_or(|topic| topic.since <= self.saved)
+    /// The newest change that a power loss cannot take away.
+    pub(super) fn durable_upto(&self) -> i64 {
+        self.saved
     }
 
     /// The topic that a send goes to, created from its template if need be (2.2).
@@ -175,13 +175,14 @@ impl Topics {
     }
 
     /// The topic of a group's retries, created on its first heartbeat.
-    pub(super) fn ensure_retry(&mut self, wall: Wall, group: &str) -> Result<(), Refusal> {
+    /// Answers the change that made it.
+    pub(super) fn ensure_retry(&mut self, wall: Wall, group: &str) -> Result<i64, Refusal> {
         let name = Text::from(format!("{}{group}", names::RETRY_PREFIX));
-        if self.table.contains_key(&name) {
-            return Ok(());
+        if !self.table.contains_key(&name) {
+            names::check_topic(&name)?;
+            self.add(wall, name.clone(), Topic::new(1, READ | WRITE))?;
         }
-        names::check_topic(&name)?;
-        self.add(wall, name, Topic::new(1, READ | WRITE))
+        Ok(self.table[&name].since)
     }
 
     fn add(&mut self, wall: Wall, name: Text, topic: Topic) -> Result<(), Refusal> {
@@ -213,8 +214,8 @@ impl Topics {
         kind.is_some_and(|kind| kind == "BatchCQ")
     }
 
-    /// UPDATE_AND_CREATE_TOPIC.
-    pub(super) fn create(&mut self, wall: Wall, wanted: &CreateTopic) -> Result<(), Refusal> {
+    /// UPDATE_AND_CREATE_TOPIC. Answers the change that made the topic what it is now.
+    pub(super) fn create(&mut self, wall: Wall, wanted: &CreateTopic) -> Result<i64, Refusal> {
         let name = &wanted.topic;
         names::check_topic(name)?;
         if names::is_system(name) {
@@ -252,9 +253,10 @@ impl Topics {
         };
         if known {
             self.put(wall, name.clone(), topic);
-            return Ok(());
+        } else {
+            self.add(wall, name.clone(), topic)?;
         }
-        self.add(wall, name.clone(), topic)
+        Ok(self.table[name].since)
     }
 
     /// Is there a change to save, and no save under way? Asking starts it: the caller saves now.
@@ -272,11 +274,6 @@ impl Topics {
         if durable {
             self.saved = upto;
         }
-    }
-
-    /// Has the whole table been saved?
-    pub(super) fn all_durable(&self) -> bool {
-        self.saved == self.version.counter
     }
 
     /// What name servers are told: permissions are the broker's at most.
