@@ -5,6 +5,7 @@
 //! | [`properties`] | `key=value` text as Java reads it, each value with its line |
 //! | [`value`] | words that become numbers, switches and addresses, or say what was expected |
 //! | [`broker`], [`namesrv`] | the known keys, as tables: name, default, meaning, field |
+//! | [`connections`] | the keys that both have: bounds of connections |
 //! | [`ignored`] | Apache's other keys: they are warned about, never refused |
 //! | [`host`] | what the machine says of itself: its name, its address |
 //!
@@ -12,6 +13,7 @@
 //! one; a key of Apache's that has no effect here is a warning too: an existing file works.
 
 pub mod broker;
+pub mod connections;
 pub mod host;
 pub mod ignored;
 pub mod namesrv;
@@ -83,8 +85,8 @@ use key;
 
 /// Settings that a table describes.
 pub trait Settings: Sized + 'static {
-    /// The understood keys.
-    const KEYS: &'static [Key<Self>];
+    /// The understood keys, in tables.
+    const KEYS: &'static [&'static [Key<Self>]];
     /// Apache's keys that have no effect here: lists of names, blanks between them.
     const IGNORED: &'static [&'static str];
 
@@ -208,7 +210,7 @@ pub fn apply<T: Settings>(
         if !seen.insert(key) {
             warn(What::Repeated);
         }
-        let Some(known) = T::KEYS.iter().find(|known| known.name == key) else {
+        let Some(known) = keys::<T>().find(|known| known.name == key) else {
             warn(what_about_unknown::<T>(key));
             continue;
         };
@@ -229,7 +231,7 @@ pub fn apply<T: Settings>(
 
 /// `key = value` lines of the settings in force; `important` alone, or all.
 pub fn print<T: Settings>(conf: &T, important: bool) -> String {
-    let shown = T::KEYS.iter().filter(|key| key.important || !important);
+    let shown = keys::<T>().filter(|key| key.important || !important);
     let lines: Vec<_> = shown.map(|key| format!("{}={}", key.name, (key.show)(conf))).collect();
     lines.join("\n")
 }
@@ -238,11 +240,16 @@ fn what_about_unknown<T: Settings>(key: &str) -> What {
     if ignored_names::<T>().any(|name| name == key) {
         return What::Ignored;
     }
-    let names = T::KEYS.iter().map(|known| known.name);
+    let names = keys::<T>().map(|known| known.name);
     let names = names.chain(ignored_names::<T>());
     let nearest = names.map(|name| (distance(key, name), name)).min();
     // A third of the letters wrong is a typo; more is another word.
     What::Unknown(nearest.filter(|(far, _)| far * 3 <= key.chars().count()).map(|(_, name)| name))
+}
+
+/// Every understood key.
+fn keys<T: Settings>() -> impl Iterator<Item = &'static Key<T>> {
+    T::KEYS.iter().copied().flatten()
 }
 
 /// Apache's keys without effect.

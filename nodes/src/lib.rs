@@ -2,6 +2,24 @@
 //!
 //! | room | what |
 //! |---|---|
+//! | `bench` | measuring any broker that speaks the remoting protocol |
 //! | [`config`] | properties files, known keys, one clear line for what is wrong |
+//! | `cli` | the command line |
+//! | [`kv_file`] | the one thing a name server keeps |
 
+#[cfg(not(madsim))]
+pub mod bench;
+#[cfg(not(madsim))]
+pub mod cli;
 pub mod config;
+mod failure;
+pub mod kv_file;
+
+pub use failure::Failure;
+
+/// Says to standard output what a person asked for.
+#[cfg(not(madsim))]
+#[allow(clippy::print_stdout)]
+fn say(text: &str) {
+    println!("{text}");
+}

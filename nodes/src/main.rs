@@ -1,3 +1,88 @@
-//! The `hotfire` binary.
+//! The `hotfire` binary: reads the command line, runs what it says, and maps the end to an exit
+//! code: 0 for a stop that was asked for, 2 for everything that an operator can put right.
 
+#[cfg(not(madsim))]
+fn main() -> std::process::ExitCode {
+    native::main()
+}
+
+/// Under the simulator the nodes run as a library; there is nothing to start here.
+#[cfg(madsim)]
 fn main() {}
+
+#[cfg(not(madsim))]
+mod native {
+    use std::io::IsTerminal as _;
+    use std::process::ExitCode;
+
+    use clap::Parser as _;
+    use hotfire_net::rt;
+    use hotfire_nodes::Failure;
+    use hotfire_nodes::cli::{Cli, Command};
+    use tracing_subscriber::EnvFilter;
+
+    pub(super) fn main() -> ExitCode {
+        die_of_panics();
+        log_to_stderr();
+        match parse().and_then(|cli| cli.map_or(Ok(()), |cli| run(cli.command))) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                // The one line that tells an operator why there is no process.
+                #[allow(clippy::print_stderr)]
+                {
+                    eprintln!("hotfire: {failure}");
+                }
+                ExitCode::from(2)
+            }
+        }
+    }
+
+    /// `None` if help or the version was all that was asked for.
+    fn parse() -> Result<Option<Cli>, Failure> {
+        let error = match Cli::try_parse() {
+            Ok(cli) => return Ok(Some(cli)),
+            Err(error) => error,
+        };
+        if !error.use_stderr() {
+            let _ = error.print();
+            return Ok(None);
+        }
+        let text = error.render().to_string();
+        let paragraph = text.split("\n\n").next().unwrap_or_default();
+        let why = paragraph.strip_prefix("error: ").unwrap_or(paragraph);
+        Err(Failure::new(format!("{why} (hotfire --help tells more)")))
+    }
+
+    fn run(command: Command) -> Result<(), Failure> {
+        match command {
+            Command::Bench(bench) => on_this_thread(hotfire_nodes::bench::run(bench)),
+            _ => Err(Failure::new("not there yet")),
+        }
+    }
+
+    fn on_this_thread(future: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(Failure::new)?.block_on(rt::run_local(future))
+    }
+
+    /// A panic is our own broken invariant. A runtime would catch it at the edge of a task and go
+    /// on with half a broker; the process ends instead, and its replica lives.
+    fn die_of_panics() {
+        let report = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            report(panic);
+            std::process::abort();
+        }));
+    }
+
+    fn log_to_stderr() {
+        let filter = std::env::var("HOTFIRE_LOG").or_else(|_| std::env::var("RUST_LOG"));
+        let filter = EnvFilter::new(filter.unwrap_or_else(|_| "info".into()));
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .init();
+    }
+}

@@ -7,7 +7,8 @@ use hotfire_core::broker::{BrokerConfig, FlushPolicy};
 use hotfire_core::domain::{BrokerId, BrokerIdentity};
 use hotfire_storage::text::Text;
 
-use super::value::{self, Addrs, FlushDisk, Millis, Place, Role};
+use super::connections::{Connections, connection_keys};
+use super::value::{self, Addrs, Delays, FlushDisk, Millis, Place, Role};
 use super::value::{millis, switch, whole};
 use super::{Key, Settings, host, ignored, key};
 
@@ -41,9 +42,9 @@ pub struct BrokerConf {
     /// The CommitLog's directory, if it is not the root's `commitlog`.
     pub commit_log: Place,
     /// Bytes of a CommitLog file.
-    pub commit_log_file: u64,
+    pub commit_log_file: u32,
     /// Bytes of a ConsumeQueue file.
-    pub consume_queue_file: u64,
+    pub consume_queue_file: u32,
     /// How long between looks at what is dirty.
     pub flush_every: Millis,
     /// Dirty pages that are worth a sync.
@@ -63,7 +64,7 @@ pub struct BrokerConf {
     /// Largest body.
     pub max_message_size: u32,
     /// Delays of the levels.
-    pub delay_levels: String,
+    pub delay_levels: Delays,
     /// Hold a pull that finds nothing.
     pub long_polling: bool,
     /// How long, when long polling is off.
@@ -76,6 +77,8 @@ pub struct BrokerConf {
     pub client_expiry: Millis,
     /// Replicas, the master counted, that a SYNC_MASTER waits for.
     pub in_sync_replicas: u32,
+    /// Does recovery compare body CRCs?
+    pub verify_crc: bool,
     /// Hours at which expired files are deleted.
     pub delete_when: String,
     /// Hours after which a file expires.
@@ -84,6 +87,10 @@ pub struct BrokerConf {
     pub refused: bool,
     /// The kind of store.
     pub store_type: String,
+    /// Open a log that is damaged below its durable end; a word of the command line only.
+    pub accept_damaged_log: bool,
+    /// Bounds of connections.
+    pub connections: Connections,
     /// Bounds of the broker.
     pub limits: hotfire_core::broker::BrokerLimits,
 }
@@ -115,17 +122,20 @@ impl Default for BrokerConf {
             auto_create_group: true,
             default_topic_queues: 8,
             max_message_size: 4 << 20,
-            delay_levels: "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".into(),
+            delay_levels: value::delays(DELAYS).expect("a default is valid"),
             long_polling: true,
             short_polling: Millis(1000),
             register_every: Millis(30_000),
             save_offsets_every: Millis(5000),
             client_expiry: Millis(120_000),
             in_sync_replicas: 1,
+            verify_crc: true,
             delete_when: "04".into(),
             reserved_hours: 72,
             refused: false,
             store_type: "default".into(),
+            accept_damaged_log: false,
+            connections: Connections::default(),
             limits,
         }
     }
@@ -136,10 +146,12 @@ pub(super) fn home() -> PathBuf {
     std::env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from)
 }
 
+const DELAYS: &str = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h";
+
 /// The room of a record beside its body: topic, properties, fixed fields, and the file's blank end.
-const RECORD_ROOM: u64 = 128 << 10;
+const RECORD_ROOM: u32 = 128 << 10;
 /// Bytes of a ConsumeQueue entry.
-const ENTRY: u64 = 20;
+const ENTRY: u32 = 20;
 
 impl BrokerConf {
     /// The settings of the machine.
@@ -179,14 +191,23 @@ impl BrokerConf {
         }
     }
 
-    /// Bytes of a ConsumeQueue file: whole entries.
-    pub fn consume_queue_bytes(&self) -> u64 {
-        self.consume_queue_file.next_multiple_of(ENTRY)
+    /// The settings of the store.
+    pub fn store(&self) -> hotfire_storage::Settings {
+        hotfire_storage::Settings {
+            commit_log_file: self.commit_log_file,
+            consume_queue_file: self.consume_queue_file.next_multiple_of(ENTRY),
+            max_message_size: self.max_message_size,
+            delay_levels: self.delay_levels.millis.clone(),
+            verify_crc: self.verify_crc,
+            accept_rot: self.accept_damaged_log,
+            process: std::process::id(),
+            ..hotfire_storage::Settings::default()
+        }
     }
 }
 
 impl Settings for BrokerConf {
-    const KEYS: &'static [Key<Self>] = KEYS;
+    const KEYS: &'static [&'static [Key<Self>]] = &[KEYS, connection_keys!(BrokerConf)];
     const IGNORED: &'static [&'static str] = &[ignored::BROKER, ignored::STORE, ignored::REMOTING];
 
     fn check(&self) -> Result<(), String> {
@@ -200,7 +221,7 @@ impl Settings for BrokerConf {
             }
             _ => {}
         }
-        let record = u64::from(self.max_message_size) + RECORD_ROOM;
+        let record = self.max_message_size + RECORD_ROOM;
         if self.commit_log_file < record {
             return Err(format!(
                 "mappedFileSizeCommitLog = {} cannot hold a message of maxMessageSize = {}: \

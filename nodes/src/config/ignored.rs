@@ -58,12 +58,12 @@ pub const BROKER: &str = "\
     waitTimeMillsInAdminBrokerQueue waitTimeMillsInHeartbeatQueue waitTimeMillsInLitePullQueue \
     waitTimeMillsInPullQueue waitTimeMillsInSendQueue waitTimeMillsInTransactionQueue";
 
-/// Of its store. `abortFile`, `storeCheckpoint`, `storePathConsumeQueue` and `storePathIndex` are in
-/// many files on the web; Apache's store reads none of them.
+/// Of its store. `abortFile`, `storeCheckpoint`, `storePathConsumeQueue` and `storePathIndex` are
+/// in many files on the web; Apache's store reads none of them.
 pub const STORE: &str = "\
     abortFile accessMessageInMemoryMaxRatio allAckInSyncStateSet asyncLearner \
     autoMessageVersionOnTopicLen batchDispatchRequestThreadPoolNums bitMapLengthConsumeQueueExt \
-    bottomMostCompressionTypeForConsumeQueueStore checkCRCOnRecover cleanFileForciblyEnable \
+    bottomMostCompressionTypeForConsumeQueueStore  cleanFileForciblyEnable \
     cleanResourceInterval cleanRocksDBDirtyCQIntervalMin coldDataFlowControlEnable \
     coldDataScanEnable combineCQEnableCheckSelf combineCQMaxExtraSearchCommitLogFiles \
     combineCQPreferCQType combineCQUseRocksdbForLmq combinedCQLoadingCQTypes \
@@ -120,7 +120,7 @@ pub const REMOTING: &str = "\
     clientSocketSndBufSize clientWorkerThreads connectTimeoutMillis enableHttp2Proxy \
     enableReconnectForGoAway enableShutdownGracefully enableTransparentRetry fastListenPort \
     requireClientAuth scanAvailableNameSrv serverAsyncSemaphoreValue \
-    serverCallbackExecutorThreads serverChannelMaxIdleTimeSeconds serverNettyWorkerGroupEnable \
+    serverCallbackExecutorThreads serverNettyWorkerGroupEnable \
     serverOnewaySemaphoreValue serverPooledByteBufAllocatorEnable serverSelectorThreads \
     serverSocketBacklog serverSocketRcvBufSize serverSocketSndBufSize serverWorkerThreads \
     socksProxyConfig useEpollNativeSelector useTLS workerThreads writeBufferHighWaterMark \

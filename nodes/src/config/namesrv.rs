@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use hotfire_core::namesrv::NameServerConfig;
 
 use super::broker::home;
+use super::connections::{Connections, connection_keys};
 use super::value::{self, Millis, Place};
 use super::value::{millis, switch, whole};
 use super::{Key, Settings, ignored, key};
@@ -34,6 +35,8 @@ pub struct NamesrvConf {
     pub max_brokers: usize,
     /// Most topics.
     pub max_topics: usize,
+    /// Bounds of connections.
+    pub connections: Connections,
     /// A switch that is refused.
     pub refused: bool,
 }
@@ -52,6 +55,7 @@ impl Default for NamesrvConf {
             acting_master: machine.acting_master,
             max_brokers: machine.max_brokers,
             max_topics: machine.max_topics,
+            connections: Connections::default(),
             refused: false,
         }
     }
@@ -74,7 +78,7 @@ impl NamesrvConf {
 }
 
 impl Settings for NamesrvConf {
-    const KEYS: &'static [Key<Self>] = KEYS;
+    const KEYS: &'static [&'static [Key<Self>]] = &[KEYS, connection_keys!(NamesrvConf)];
     const IGNORED: &'static [&'static str] = &[ignored::NAMESRV, ignored::REMOTING];
 
     fn check(&self) -> Result<(), String> {

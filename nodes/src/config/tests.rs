@@ -56,7 +56,8 @@ fn a_bad_value_is_an_error_with_its_line_and_what_was_expected() {
         ("longPollingEnable=1", "longPollingEnable = \"1\": expected true or false"),
         (
             "storePathRootDir=$HOME/x",
-            "storePathRootDir = \"$HOME/x\": expected a path written out ($ and ~ are not expanded)",
+            "storePathRootDir = \"$HOME/x\": expected a path written out ($ and ~ are not \
+             expanded)",
         ),
         (
             "namesrvAddr=a:1;b",
@@ -91,7 +92,7 @@ fn every_default_is_a_value_that_its_own_key_takes() {
         // A default that is empty or derived is not written down by anybody.
         let lines: Vec<_> = text.lines().filter(|line| !line.ends_with('=')).collect();
         apply("defaults", &lines.join("\n"), &mut conf).expect("defaults are valid");
-        let names: Vec<_> = T::KEYS.iter().map(|key| key.name).collect();
+        let names: Vec<_> = keys::<T>().map(|key| key.name).collect();
         let twice = names.iter().find(|name| ignored_names::<T>().any(|other| other == **name));
         assert_eq!(twice, None, "a key is either understood or ignored");
     }
@@ -112,7 +113,7 @@ fn the_machine_gets_what_the_file_says() {
     assert_eq!((machine.limits.topics, machine.seed), (3, 9));
     let timeout = std::time::Duration::from_millis(77);
     assert_eq!(machine.flush, hotfire_core::broker::FlushPolicy::Sync { timeout });
-    assert_eq!(conf.consume_queue_bytes(), 60);
+    assert_eq!(conf.store().consume_queue_file, 60);
 }
 
 /// The page is generated from the tables; `HOTFIRE_BLESS=1 cargo test -p hotfire-nodes` writes it.
@@ -139,7 +140,7 @@ fn document() -> String {
 fn section<T: Settings + Default>(page: &mut String) {
     let conf = T::default();
     page.push_str("| key | default | meaning |\n|---|---|---|\n");
-    for key in T::KEYS {
+    for key in keys::<T>() {
         let default = key.default.map_or_else(|| format!("`{}`", (key.show)(&conf)), Into::into);
         let default = if default == "``" { "none".into() } else { default };
         let pending =

@@ -44,6 +44,21 @@ impl fmt::Display for Addrs {
     }
 }
 
+/// What each delay level waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delays {
+    /// As the file says it.
+    pub text: String,
+    /// In milliseconds, level 1 first.
+    pub millis: Vec<i64>,
+}
+
+impl fmt::Display for Delays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 /// Who a broker is in its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -177,16 +192,22 @@ pub fn flush_disk(text: &str) -> Result<FlushDisk, String> {
 }
 
 /// Delays like `1s 5s 2m 1h`, at least one.
-pub fn delays(text: &str) -> Result<String, String> {
-    let fine = |word: &str| {
-        let number = word.strip_suffix(['s', 'm', 'h', 'd']);
-        number.is_some_and(|number| number.parse::<u32>().is_ok())
+pub fn delays(text: &str) -> Result<Delays, String> {
+    let delay = |word: &str| {
+        let unit = match word.chars().next_back()? {
+            's' => 1000,
+            'm' => 60_000,
+            'h' => 3_600_000,
+            'd' => 86_400_000,
+            _ => return None,
+        };
+        let number: i64 = word[..word.len() - 1].parse().ok().filter(|number| *number > 0)?;
+        number.checked_mul(unit)
     };
-    let mut words = text.split_whitespace().peekable();
-    if words.peek().is_none() || !words.all(fine) {
-        return Err("delays like \"1s 5s 10s 1m 1h\", units s, m, h and d".into());
-    }
-    Ok(text.into())
+    let millis: Option<Vec<_>> = text.split_whitespace().map(delay).collect();
+    let millis = millis.filter(|millis| !millis.is_empty());
+    let millis = millis.ok_or("delays like \"1s 5s 10s 1m 1h\", units s, m, h and d")?;
+    Ok(Delays { text: text.into(), millis })
 }
 
 /// Hours of the day like `04` or `03;15`.

@@ -1,0 +1,35 @@
+//! Measuring, by the remoting protocol: Hotfire and Apache's broker with the same tool.
+//!
+//! | room | what |
+//! |---|---|
+//! | [`session`] | one pipelined connection |
+//! | [`load`] | connections × window of sends or pulls, until enough |
+//! | [`report`] | what was measured, for people and for machines |
+//! | [`startup`] | from exec to the first acknowledged send, and memory at idle |
+
+pub mod load;
+pub mod report;
+pub mod session;
+pub mod startup;
+
+use crate::Failure;
+use crate::cli::Bench;
+
+/// Runs one measurement and prints its result to standard output.
+pub async fn run(bench: Bench) -> Result<(), Failure> {
+    let text = match bench {
+        Bench::Pull(args) => show(&load::run(load::Kind::Pull, &args).await?, args.json),
+        Bench::Send(args) => show(&load::run(load::Kind::Send, &args).await?, args.json),
+        Bench::Startup(args) => show(&startup::run(&args).await?, args.json),
+    };
+    crate::say(&text);
+    Ok(())
+}
+
+fn show<R: serde::Serialize + std::fmt::Display>(report: &R, json: bool) -> String {
+    if json {
+        serde_json::to_string(report).expect("numbers and names are JSON")
+    } else {
+        report.to_string()
+    }
+}

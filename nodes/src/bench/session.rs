@@ -1,0 +1,114 @@
+//! One connection, used the way a busy client uses it: many requests in flight, few system calls.
+
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+use hotfire_core::domain::{BrokerRequest, NameRequest, NameResponse};
+use hotfire_net::codec::{self, Ask};
+use hotfire_net::frame::{FrameDecoder, FrameLimits};
+use hotfire_net::head_writer::Outgoing;
+use hotfire_net::header::Header;
+use hotfire_net::rt::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::Failure;
+
+/// A connection to a broker or a name server.
+pub struct Session {
+    addr: String,
+    stream: TcpStream,
+    decoder: FrameDecoder,
+    /// Frames that wait for [`Session::flush`].
+    out: BytesMut,
+    scratch: BytesMut,
+}
+
+impl Session {
+    /// Connects.
+    pub async fn connect(addr: &str) -> Result<Self, Failure> {
+        let fail = |why| {
+            Failure::new(format!("cannot connect to {addr}: {why}; does a broker run there?"))
+        };
+        let stream = TcpStream::connect(addr).await.map_err(fail)?;
+        stream.set_nodelay(true).map_err(fail)?;
+        Ok(Self {
+            addr: addr.to_owned(),
+            stream,
+            decoder: FrameDecoder::new(FrameLimits::default()),
+            out: BytesMut::new(),
+            scratch: BytesMut::new(),
+        })
+    }
+
+    /// Queues a request; its answer carries `opaque`.
+    pub fn push(&mut self, opaque: i32, request: &BrokerRequest) {
+        let frame = codec::broker::encode_request(Ask::json(opaque), request, &mut self.scratch);
+        self.append(frame);
+    }
+
+    fn append(&mut self, frame: Outgoing) {
+        self.out.extend_from_slice(&frame.head);
+        for piece in frame.body.into_pieces() {
+            self.out.extend_from_slice(&piece);
+        }
+    }
+
+    /// Writes everything queued.
+    pub async fn flush(&mut self) -> Result<(), Failure> {
+        let written = self.stream.write_all_buf(&mut self.out).await;
+        written.map_err(|why| self.lost(why))
+    }
+
+    /// The next answer that has arrived; `None` if [`Session::wait`] has to bring more bytes.
+    pub fn arrived(&mut self) -> Result<Option<(Header, Bytes)>, Failure> {
+        while let Some(frame) = self.decoder.next_frame().map_err(|why| self.lost(why))? {
+            let header = Header::decode(&frame).map_err(|why| self.lost(why))?;
+            // A broker may ask its client, too; a load has nothing to say to that.
+            if header.is_response() {
+                return Ok(Some((header, frame.body)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits for more bytes.
+    pub async fn wait(&mut self) -> Result<(), Failure> {
+        match self.stream.read_buf(self.decoder.read_into()).await {
+            Ok(0) => Err(self.lost("the other side closed it")),
+            Ok(_) => Ok(()),
+            Err(why) => Err(self.lost(why)),
+        }
+    }
+
+    /// The answer to one request, alone in flight.
+    pub async fn ask(&mut self, request: &BrokerRequest) -> Result<codec::broker::Reply, Failure> {
+        self.push(0, request);
+        let (header, body) = self.round_trip().await?;
+        let code = codec::broker::request_code(request);
+        codec::broker::decode_response(code, &header, &body).map_err(|why| self.lost(why))
+    }
+
+    /// The answer of a name server to one request, alone in flight.
+    pub async fn ask_name(&mut self, request: &NameRequest) -> Result<NameResponse, Failure> {
+        let ask = Ask::json(0);
+        let frame = codec::namesrv::encode_request(ask, request, &mut self.scratch);
+        self.append(frame);
+        let (header, body) = self.round_trip().await?;
+        let code = codec::namesrv::request_code(request);
+        codec::namesrv::decode_response(code, &header, &body).map_err(|why| self.lost(why))
+    }
+
+    async fn round_trip(&mut self) -> Result<(Header, Bytes), Failure> {
+        self.flush().await?;
+        loop {
+            if let Some(answer) = self.arrived()? {
+                return Ok(answer);
+            }
+            self.wait().await?;
+        }
+    }
+
+    fn lost(&self, why: impl fmt::Display) -> Failure {
+        Failure::new(format!("the connection to {} broke: {why}", self.addr))
+    }
+}

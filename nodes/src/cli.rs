@@ -1,0 +1,259 @@
+//! The command line: the words of `mqnamesrv` and `mqbroker`, and a few of our own.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::Failure;
+use crate::config::{self, BrokerConf, NamesrvConf, Settings, value};
+
+/// A message broker and name server, compatible with Apache RocketMQ.
+#[derive(Debug, Parser)]
+#[command(name = "hotfire", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to run.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to run.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure: this broker, or any that speaks the remoting protocol
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Run a broker
+    Broker(BrokerArgs),
+    /// Run a name server
+    Namesrv(NamesrvArgs),
+    /// Run a name server and a broker in one process, to try things out
+    Standalone(StandaloneArgs),
+}
+
+/// A broker's command line.
+#[derive(Args, Debug, Default)]
+pub struct BrokerArgs {
+    /// The configuration file, e.g. broker.conf
+    #[arg(short = 'c', long = "configFile", alias = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Name servers, HOST:PORT with ; between them; overrides namesrvAddr
+    #[arg(short = 'n', long = "namesrvAddr", alias = "namesrv", value_name = "ADDRS")]
+    pub namesrv: Option<String>,
+    /// The port to listen on; overrides listenPort
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// The address to listen on; overrides bindAddress
+    #[arg(long, value_name = "IP")]
+    pub bind: Option<IpAddr>,
+    /// Print every setting in force and exit
+    #[arg(short = 'p', long = "printConfigItem")]
+    pub print: bool,
+    /// Print the important settings in force and exit
+    #[arg(short = 'm', long = "printImportantConfig")]
+    pub important: bool,
+    /// Open a log that is damaged below its durable end, giving up what is behind the damage
+    #[arg(long)]
+    pub accept_damaged_log: bool,
+}
+
+/// A name server's command line.
+#[derive(Args, Debug, Default)]
+pub struct NamesrvArgs {
+    /// The configuration file
+    #[arg(short = 'c', long = "configFile", alias = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The port to listen on; overrides listenPort
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// The address to listen on; overrides bindAddress
+    #[arg(long, value_name = "IP")]
+    pub bind: Option<IpAddr>,
+    /// Print every setting in force and exit
+    #[arg(short = 'p', long = "printConfigItem")]
+    pub print: bool,
+    /// Print the important settings in force and exit
+    #[arg(short = 'm', long = "printImportantConfig")]
+    pub important: bool,
+}
+
+/// The command line of both in one.
+#[derive(Args, Debug)]
+pub struct StandaloneArgs {
+    /// The directory of the store and of the name server's file
+    #[arg(long, value_name = "DIR", default_value = "./data")]
+    pub data: PathBuf,
+    /// The address to listen on and to tell clients
+    #[arg(long, value_name = "IP", default_value_t = Ipv4Addr::LOCALHOST)]
+    pub host: Ipv4Addr,
+    /// The name server's port
+    #[arg(long, value_name = "PORT", default_value_t = 9876)]
+    pub namesrv_port: u16,
+    /// The broker's port
+    #[arg(long, value_name = "PORT", default_value_t = 10911)]
+    pub port: u16,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Pull messages: throughput, and the time of each answer
+    Pull(LoadArgs),
+    /// Send messages: throughput, and the time of each acknowledgement
+    Send(LoadArgs),
+    /// Start this binary: time to the first acknowledged send, memory at idle
+    Startup(StartupArgs),
+}
+
+/// A load.
+#[derive(Args, Clone, Debug)]
+pub struct LoadArgs {
+    /// The broker, HOST:PORT
+    #[arg(
+        long,
+        value_name = "ADDR",
+        conflicts_with = "namesrv",
+        default_value = "127.0.0.1:10911"
+    )]
+    pub addr: String,
+    /// Find the broker by this name server, HOST:PORT
+    #[arg(long, short = 'n', value_name = "ADDR")]
+    pub namesrv: Option<String>,
+    /// The topic
+    #[arg(long, short = 't', default_value = "BenchmarkTest")]
+    pub topic: String,
+    /// Connections
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub connections: u32,
+    /// Requests in flight on each connection
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub window: u32,
+    /// Bytes of a body (send), largest batch of an answer is 32 messages (pull)
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..1 << 24))]
+    pub size: u32,
+    /// Queues to spread over, from queue 0
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=16_384))]
+    pub queues: u32,
+    /// Stop after this many messages
+    #[arg(long, value_name = "N", conflicts_with = "seconds")]
+    pub messages: Option<u64>,
+    /// Stop after this many seconds [default: 10]
+    #[arg(long, value_name = "S")]
+    pub seconds: Option<u64>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How to measure a start.
+#[derive(Args, Clone, Debug)]
+pub struct StartupArgs {
+    /// Starts to take the median of
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub runs: u32,
+    /// Seconds of idleness before memory is read
+    #[arg(long, default_value_t = 2)]
+    pub idle_seconds: u64,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What came of reading settings.
+#[derive(Debug)]
+pub enum Read<T> {
+    /// Run with these.
+    Conf(T),
+    /// Print this and exit.
+    Print(String),
+}
+
+impl BrokerArgs {
+    /// The settings in force: defaults, then the file, then the command line.
+    pub fn read(&self) -> Result<Read<BrokerConf>, Failure> {
+        let mut conf = BrokerConf::default();
+        load(self.config.as_deref(), &mut conf)?;
+        if let Some(text) = &self.namesrv {
+            let expected = |expected| Failure::new(format!("-n \"{text}\": expected {expected}"));
+            conf.namesrv = value::addrs(text).map_err(expected)?;
+        }
+        conf.port = self.port.unwrap_or(conf.port);
+        conf.bind = self.bind.unwrap_or(conf.bind);
+        conf.accept_damaged_log = self.accept_damaged_log;
+        Ok(print_or_run(conf, self.print, self.important))
+    }
+}
+
+impl NamesrvArgs {
+    /// The settings in force: defaults, then the file, then the command line.
+    pub fn read(&self) -> Result<Read<NamesrvConf>, Failure> {
+        let mut conf = NamesrvConf::default();
+        load(self.config.as_deref(), &mut conf)?;
+        conf.port = self.port.unwrap_or(conf.port);
+        conf.bind = self.bind.unwrap_or(conf.bind);
+        Ok(print_or_run(conf, self.print, self.important))
+    }
+}
+
+impl StandaloneArgs {
+    /// The settings of both: everything at the given host, everything below the given directory.
+    pub fn read(&self) -> (NamesrvConf, BrokerConf) {
+        let namesrv = NamesrvConf {
+            bind: IpAddr::V4(self.host),
+            port: self.namesrv_port,
+            kv_path: value::Place(self.data.join("namesrv").join("kvConfig.json")),
+            ..NamesrvConf::default()
+        };
+        // Listening everywhere is no address to tell a client.
+        let everywhere = self.host.is_unspecified();
+        let broker = BrokerConf {
+            name: "broker-a".into(),
+            bind: IpAddr::V4(self.host),
+            port: self.port,
+            advertised: if everywhere { config::host::ipv4() } else { self.host },
+            root: value::Place(self.data.join("store")),
+            ..BrokerConf::default()
+        };
+        (namesrv, broker)
+    }
+}
+
+fn load<T: Settings>(file: Option<&Path>, conf: &mut T) -> Result<(), Failure> {
+    let Some(file) = file else { return Ok(()) };
+    for warning in config::load(file, conf).map_err(Failure::new)? {
+        tracing::warn!("{warning}");
+    }
+    Ok(())
+}
+
+fn print_or_run<T: Settings>(conf: T, all: bool, important: bool) -> Read<T> {
+    if all || important { Read::Print(config::print(&conf, !all)) } else { Read::Conf(conf) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_words_of_mqbroker_are_understood() {
+        let cli = Cli::try_parse_from(["hotfire", "broker", "-n", "a:1;b:2", "-m"]).expect("fine");
+        let Command::Broker(args) = cli.command else { panic!("a broker was asked for") };
+        let Read::Print(text) = args.read().expect("valid") else { panic!("-m prints") };
+        assert!(text.contains("namesrvAddr=a:1;b:2"), "{text}");
+        assert!(!text.contains("flushCommitLogLeastPages"), "{text}");
+    }
+
+    #[test]
+    fn a_bad_name_server_says_what_was_expected() {
+        let args = BrokerArgs { namesrv: Some("nowhere".into()), ..BrokerArgs::default() };
+        let failure = args.read().expect_err("no port").to_string();
+        let expected = "-n \"nowhere\": expected addresses as host:port, with ; between them";
+        assert_eq!(failure, expected);
+    }
+}
