@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `bench` | measuring any broker that speaks the remoting protocol |
 //! | [`config`] | properties files, known keys, one clear line for what is wrong |
+//! | [`driver`] | what turns a machine: sockets, timers, registrations; decides nothing |
 //! | `cli` | the command line |
 //! | [`kv_file`] | the one thing a name server keeps |
 
@@ -12,6 +13,7 @@ pub mod bench;
 #[cfg(not(madsim))]
 pub mod cli;
 pub mod config;
+pub mod driver;
 mod failure;
 pub mod kv_file;
 

@@ -1,5 +1,6 @@
 //! JSON bodies (wire.md 6): the fastjson dialect read, strict JSON written.
 
+use hotfire_storage::dialect::to_strict;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -10,7 +11,12 @@ pub(super) fn parse<T: DeserializeOwned>(
     body: &[u8],
     what: &'static str,
 ) -> Result<T, DecodeError> {
-    serde_json::from_slice(body).map_err(|why| DecodeError::Body { what, why: why.to_string() })
+    if let Ok(parsed) = serde_json::from_slice(body) {
+        return Ok(parsed);
+    }
+    let broken = |why: String| DecodeError::Body { what, why };
+    let strict = to_strict(body).map_err(|why| broken(why.to_string()))?;
+    serde_json::from_slice(&strict).map_err(|why| broken(why.to_string()))
 }
 
 /// Writes a body. Members come in the order of the type's fields: alphabetical, as the original
