@@ -12,7 +12,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
-use hotfire_storage::documents::{Document, GroupTable, OffsetTable, TopicTable};
+use hotfire_storage::documents::{Document, GroupTable, OffsetTable, TopicConfig, TopicTable};
 use hotfire_storage::mapped::MappedDisk;
 use hotfire_storage::position::{Physical, QueueOffset};
 use hotfire_storage::record::{SysFlag, body_crc, offset_message_id};
@@ -147,7 +147,7 @@ impl Unpacked {
         let topics = fs::read(self.path("config/topics.json")).expect("topics");
         let topics = TopicTable::parse(&topics).expect("Apache's topics").topic_config_table;
         let disk = MappedDisk::open(self.path(""), || {}).expect("nobody else has it");
-        let is_batch = |topic: &str| topics.get(topic).is_some_and(|topic| topic.is_batch());
+        let is_batch = |topic: &str| topics.get(topic).is_some_and(TopicConfig::is_batch);
         Store::open(disk, self.settings.clone(), is_batch)
     }
 }
@@ -176,7 +176,7 @@ fn settings(config: &BTreeMap<String, String>) -> Settings {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -1,0 +1,163 @@
+//! The power fails at every kind of moment, recovery included. Afterwards: what was synced is
+//! there, what is there was appended, the queues follow the log, and nothing that was cut ever
+//! comes back.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use hotfire_storage::position::Physical;
+use hotfire_storage::record::{Draft, SysFlag};
+use hotfire_storage::seam::Fault;
+use hotfire_storage::time::Wall;
+use hotfire_storage::{AppendError, OpenError, Settings, Store, StoreEvent};
+use support::{CrashDisk, Dice, Estate, Medium};
+
+const SEEDS: u64 = 400;
+const LIVES: u64 = 6;
+const STEPS: u64 = 60;
+const TOPICS: [&str; 3] = ["a", "b", "%RETRY%c"];
+
+/// What was appended and not cut, by position.
+type Model = BTreeMap<Physical, Vec<u8>>;
+
+fn settings() -> Settings {
+    Settings {
+        commit_log_file: 1024,
+        consume_queue_file: 200,
+        max_message_size: 600,
+        ..Settings::default()
+    }
+}
+
+/// Opens the store, dying now and then on the way, and once more when it did open: recovery may
+/// be repeated, whatever it found.
+fn open(mut medium: Medium, dice: &mut Dice) -> (Store<CrashDisk>, Estate) {
+    for attempt in 0.. {
+        let mut disk = CrashDisk::on(medium, dice.below(u64::MAX));
+        // Sooner or later the power stays on.
+        let is_last = attempt > 4;
+        disk.fail_after((!is_last).then(|| 1 + dice.below(40)));
+        let estate = disk.estate();
+        match Store::open(disk, settings(), |_| false) {
+            Ok((store, _)) if is_last => return (store, estate),
+            Ok((store, _)) => store.verify_all().expect("queues follow the log"),
+            Err(OpenError::Disk(Fault::Crashed)) => {}
+            Err(error) => panic!("refused: {error}"),
+        }
+        medium = estate.take();
+    }
+    unreachable!("the loop ends when a store opens")
+}
+
+/// A broker's life, as far as its store sees it. Ends when the power fails or the steps do.
+struct Life<'a> {
+    store: Store<CrashDisk>,
+    model: &'a mut Model,
+    dice: &'a mut Dice,
+    flushed: Physical,
+    number: &'a mut u64,
+}
+
+impl Life<'_> {
+    fn step(&mut self) {
+        match self.dice.below(10) {
+            0..5 => self.append(),
+            5 if !self.store.is_syncing() => {
+                let written = self.store.written();
+                self.store.sync(self.flushed, written);
+            }
+            6 => self.store.sync_queues(),
+            _ => self.poll(),
+        }
+        self.store.verify();
+    }
+
+    fn append(&mut self) {
+        let host = std::net::SocketAddr::from(([127, 0, 0, 1], 10911));
+        let topic = self.dice.below(3);
+        // No two bodies are equal: what comes back from the dead is recognised.
+        *self.number += 1;
+        let mut body = self.number.to_be_bytes().to_vec();
+        body.resize(8 + usize::try_from(self.dice.below(400)).expect("small"), 7);
+        // The clock runs backwards now and then.
+        let wall = Wall::from_millis(i64::try_from(self.dice.below(100_000)).expect("small"));
+        let draft = Draft {
+            topic: TOPICS[usize::try_from(topic).expect("small")],
+            queue_id: 0,
+            flag: 0,
+            sys_flag: SysFlag::NONE,
+            born: wall,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared: Physical::ZERO,
+            body: &body,
+            properties: &[],
+        };
+        match self.store.append(wall, &draft) {
+            Ok(appended) => drop(self.model.insert(appended.span.at, body)),
+            Err(AppendError::NotReady) => self.poll(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn poll(&mut self) {
+        while let Some(event) = self.store.poll() {
+            if let StoreEvent::Synced(outcome) = event {
+                self.flushed = outcome.expect("this disk dies, it does not fail").end();
+            }
+        }
+    }
+
+    /// Stops in order, if the power lasts.
+    fn close(&mut self) {
+        self.poll();
+        if !self.store.disk().is_dead() && self.store.close().is_ok() {
+            self.flushed = self.store.written().end();
+        }
+    }
+}
+
+fn check(store: &Store<CrashDisk>, model: &mut Model, flushed: Physical, seed: u64) {
+    let end = store.written().end();
+    assert!(end >= flushed, "seed {seed}: synced up to {flushed}, recovered up to {end}");
+    assert_eq!(store.flushed().end(), end, "seed {seed}");
+    model.retain(|at, _| *at < end);
+    let found = store.records_from(store.start());
+    let found: Model = found.map(|r| (r.physical(), r.body().to_vec())).collect();
+    assert_eq!(found.len(), model.len(), "seed {seed}");
+    assert!(found == *model, "seed {seed}: records differ from what was appended");
+    if let Err(divergence) = store.verify_all() {
+        panic!("seed {seed}: {divergence}");
+    }
+}
+
+#[test]
+fn whatever_the_moment_what_was_synced_is_there_and_nothing_else_comes_back() {
+    for seed in 0..SEEDS {
+        let mut dice = Dice::new(seed + 1);
+        let (mut model, mut medium, mut number) = (Model::new(), Medium::new(), 0);
+        let mut flushed = Physical::ZERO;
+        for _ in 0..LIVES {
+            let (mut store, estate) = open(medium, &mut dice);
+            check(&store, &mut model, flushed, seed);
+            flushed = store.flushed().end();
+            store.disk_mut().fail_after(Some(1 + dice.below(60)));
+            let (model, number) = (&mut model, &mut number);
+            let mut life = Life { store, model, dice: &mut dice, flushed, number };
+            for _ in 0..STEPS {
+                if life.store.disk().is_dead() {
+                    break;
+                }
+                life.step();
+            }
+            if life.dice.below(3) == 0 {
+                life.close();
+            }
+            flushed = life.flushed;
+            drop(life);
+            medium = estate.take();
+        }
+    }
+}
