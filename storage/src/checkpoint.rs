@@ -60,9 +60,12 @@ impl Checkpoint {
         let position = |at| Physical::new(u64::from_be_bytes(i64::to_be_bytes(int(at))));
         let (physic, logics) = (int(0), int(8));
         let crc = u32::from_be_bytes(*bytes[OWN_END - 4..].first_chunk().expect("inside"));
-        let is_ours = &bytes[OWN..OWN + 8] == MARK
-            && int(OWN + 24) == physic ^ logics
-            && crc == crc32fast::hash(&bytes[OWN..OWN_END - 4]);
+        let is_marked = &bytes[OWN..OWN + 8] == MARK;
+        if is_marked && crc != crc32fast::hash(&bytes[OWN..OWN_END - 4]) {
+            // Nobody writes half of it: the file is damaged, and its times prove nothing either.
+            return Self::default();
+        }
+        let is_ours = is_marked && int(OWN + 24) == physic ^ logics;
         Self {
             physic: Wall::from_millis(physic),
             logics: Wall::from_millis(logics),
@@ -130,5 +133,7 @@ mod tests {
         bytes[..8].copy_from_slice(&12_000_i64.to_be_bytes());
         let read = Checkpoint::decode(&bytes);
         assert_eq!((read.physic, read.durable), (Wall::from_millis(12_000), None));
+        bytes[OWN + 9] ^= 1;
+        assert_eq!(Checkpoint::decode(&bytes), Checkpoint::default());
     }
 }

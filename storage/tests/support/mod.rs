@@ -28,10 +28,15 @@ impl Dice {
     }
 }
 
-/// Files as the medium holds them.
-pub type Medium = BTreeMap<String, Vec<u8>>;
+/// Files: as the medium holds them, and as the next process reads them. They differ where the
+/// machine lived on and kept unsynced pages in memory.
+#[derive(Debug, Default)]
+pub struct Medium {
+    durable: BTreeMap<String, Vec<u8>>,
+    live: BTreeMap<String, Vec<u8>>,
+}
 
-/// Where a disk leaves its medium when its owner is gone, which is when the power fails.
+/// Where a disk leaves its medium when its owner is gone: killed, or without power.
 pub type Estate = Rc<RefCell<Medium>>;
 
 /// An operation that outlives its submission.
@@ -49,7 +54,7 @@ enum Owned {
 #[derive(Debug)]
 pub struct CrashDisk {
     live: PlainDisk,
-    durable: Medium,
+    durable: BTreeMap<String, Vec<u8>>,
     names: BTreeMap<FileId, String>,
     waiting: VecDeque<(Token, Owned)>,
     /// Operations until the power fails.
@@ -60,9 +65,10 @@ pub struct CrashDisk {
 }
 
 impl CrashDisk {
-    pub fn on(durable: Medium, seed: u64) -> Self {
+    pub fn on(medium: Medium, seed: u64) -> Self {
         let mut live = PlainDisk::default();
-        durable.iter().for_each(|(path, bytes)| live.put_file(path, bytes.clone()));
+        medium.live.into_iter().for_each(|(path, bytes)| live.put_file(&path, bytes));
+        let durable = medium.durable;
         let (names, waiting) = (BTreeMap::new(), VecDeque::new());
         let (dice, estate) = (Dice::new(seed), Estate::default());
         Self { live, durable, names, waiting, fuse: None, dead: false, dice, estate }
@@ -83,6 +89,11 @@ impl CrashDisk {
 
     /// What the next process finds.
     fn medium(&mut self) -> Medium {
+        if !self.dead && self.dice.below(3) == 0 {
+            let live = |path: &String| (path.clone(), self.live.file(path).unwrap().to_vec());
+            let live = self.durable.keys().map(live).collect();
+            return Medium { durable: std::mem::take(&mut self.durable), live };
+        }
         let mut medium = BTreeMap::new();
         for (path, mut bytes) in std::mem::take(&mut self.durable) {
             let live = self.live.file(&path).unwrap_or_default();
@@ -95,7 +106,7 @@ impl CrashDisk {
             }
             medium.insert(path, bytes);
         }
-        medium
+        Medium { durable: medium.clone(), live: medium }
     }
 
     fn own(&mut self, op: Op<'_>) -> Owned {
@@ -166,8 +177,12 @@ impl CrashDisk {
         match op {
             Owned::Allocate(path, _) => drop(self.durable.insert(path, Vec::new())),
             Owned::Replace(path, _) => {
+                // Renames are whole or not at all, in memory as on the medium.
                 if let Some(old) = self.durable.remove(&path) {
-                    self.durable.insert(format!("{path}.bak"), old);
+                    let backup = format!("{path}.bak");
+                    self.live.take_file(&path);
+                    self.live.put_file(&backup, old.clone());
+                    self.durable.insert(backup, old);
                 }
             }
             Owned::Sync(file, from, to) => {
