@@ -173,8 +173,9 @@ mod tests {
 
     #[test]
     fn a_retry_policy_reads_back() {
-        let text = br#"{"groupRetryPolicy":{"exponentialRetryPolicy":{"initial":7},"type":"EXPONENTIAL"}}"#;
-        let group = GroupConfig::parse(text).expect("a group");
+        let policy = r#"{"exponentialRetryPolicy":{"initial":7},"type":"EXPONENTIAL"}"#;
+        let text = format!("{{groupRetryPolicy:{policy}}}");
+        let group = GroupConfig::parse(text.as_bytes()).expect("a group");
         let policy = group.group_retry_policy.exponential_retry_policy.as_ref();
         assert_eq!(policy.map(|policy| (policy.initial, policy.multiplier)), Some((7, 2)));
         assert_eq!(GroupConfig::parse(&group.to_json()).expect("a group"), group);
