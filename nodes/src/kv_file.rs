@@ -1,6 +1,7 @@
 //! The file of a name server's KV configuration: `{"configTable":{namespace:{key:value}}}`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -54,6 +55,12 @@ impl KvFile {
         fs::rename(&temporary, &self.path)?;
         let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty());
         File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+impl fmt::Display for KvFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.display().fmt(f)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! | room | what |
 //! |---|---|
+//! | `broker`, `namesrv`, `standalone` | processes: what they need, and what may be in the way |
 //! | `bench` | measuring any broker that speaks the remoting protocol |
 //! | [`config`] | properties files, known keys, one clear line for what is wrong |
 //! | [`driver`] | what turns a machine: sockets, timers, registrations; decides nothing |
@@ -11,11 +12,21 @@
 #[cfg(not(madsim))]
 pub mod bench;
 #[cfg(not(madsim))]
+pub mod broker;
+#[cfg(not(madsim))]
 pub mod cli;
 pub mod config;
 pub mod driver;
 mod failure;
 pub mod kv_file;
+#[cfg(not(madsim))]
+mod listen;
+#[cfg(not(madsim))]
+pub mod namesrv;
+#[cfg(not(madsim))]
+mod signals;
+#[cfg(not(madsim))]
+pub mod standalone;
 
 pub use failure::Failure;
 

@@ -16,9 +16,10 @@ mod native {
     use std::process::ExitCode;
 
     use clap::Parser as _;
+    use clap::error::ErrorKind;
     use hotfire_net::rt;
-    use hotfire_nodes::Failure;
     use hotfire_nodes::cli::{Cli, Command};
+    use hotfire_nodes::{Failure, bench, broker, namesrv, standalone};
     use tracing_subscriber::EnvFilter;
 
     pub(super) fn main() -> ExitCode {
@@ -47,6 +48,9 @@ mod native {
             let _ = error.print();
             return Ok(None);
         }
+        if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            return Err(Failure::new("what should run is missing (hotfire --help tells more)"));
+        }
         let text = error.render().to_string();
         let paragraph = text.split("\n\n").next().unwrap_or_default();
         let why = paragraph.strip_prefix("error: ").unwrap_or(paragraph);
@@ -55,8 +59,10 @@ mod native {
 
     fn run(command: Command) -> Result<(), Failure> {
         match command {
-            Command::Bench(bench) => on_this_thread(hotfire_nodes::bench::run(bench)),
-            _ => Err(Failure::new("not there yet")),
+            Command::Bench(bench) => on_this_thread(bench::run(bench)),
+            Command::Broker(args) => on_this_thread(broker::run(&args)),
+            Command::Namesrv(args) => on_this_thread(namesrv::run(&args)),
+            Command::Standalone(args) => on_this_thread(standalone::run(&args)),
         }
     }
 

@@ -186,6 +186,7 @@ impl BrokerConf {
             save_offsets_every: self.save_offsets_every.into(),
             client_expiry: self.client_expiry.into(),
             limits: self.limits.clone(),
+            name_servers: self.namesrv.0.len(),
             seed,
             ..BrokerConfig::new(identity, store_host, ha_addr)
         }

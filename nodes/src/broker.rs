@@ -1,0 +1,201 @@
+//! A broker as a process: its disk, its port, its machine, and the driver that turns it.
+
+use std::fs;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf, absolute};
+use std::sync::Arc;
+
+use hotfire_core::broker::{self, OpenError};
+use hotfire_net::rt::{self, TcpListener};
+use hotfire_net::server::Limits;
+use hotfire_storage::mapped::{LockError, MappedDisk};
+use tokio::sync::Notify;
+
+use crate::Failure;
+use crate::cli::{BrokerArgs, Read};
+use crate::config::BrokerConf;
+use crate::config::value::Role;
+use crate::driver::{BrokerEdges, run_broker};
+use crate::listen::listen;
+use crate::signals::Signals;
+
+/// Runs one until an operator stops it.
+pub async fn run(args: &BrokerArgs) -> Result<(), Failure> {
+    let conf = match args.read()? {
+        Read::Conf(conf) => conf,
+        Read::Print(text) => {
+            crate::say(&text);
+            return Ok(());
+        }
+    };
+    let signals = Signals::take()?;
+    let broker = Broker::open(&conf).await?;
+    let (name, at) = (&conf.name, broker.addr());
+    tracing::info!("the broker {name} is ready on {at}, told to clients as {}", conf.advertised);
+    if conf.namesrv.0.is_empty() {
+        tracing::warn!("no name server is known (-n, or namesrvAddr); clients find no route");
+    }
+    broker.serve(signals.stop()).await
+}
+
+/// A broker that has everything it needs to serve.
+pub struct Broker {
+    machine: broker::Broker<MappedDisk>,
+    wake: Arc<Notify>,
+    listener: TcpListener,
+    limits: Limits,
+    name_servers: Vec<String>,
+    addr: SocketAddr,
+}
+
+impl Broker {
+    /// Takes what it needs, or says what is in the way. The port first: a store takes longer, and
+    /// whoever is refused the port should not have recovered a store for nothing.
+    pub async fn open(conf: &BrokerConf) -> Result<Self, Failure> {
+        refuse_what_cannot_be_kept(conf)?;
+        let listener = listen(conf.bind, conf.port, "--port").await?;
+        let wake = Arc::new(Notify::new());
+        let (disk, commit_log_dir) = open_disk(conf, Arc::clone(&wake))?;
+        let settings = hotfire_storage::Settings { commit_log_dir, ..conf.store() };
+        // The standard library's hasher is seeded by the system.
+        let seed = std::hash::RandomState::new().build_hasher().finish();
+        let opened = broker::Broker::open(disk, settings, conf.machine(seed), rt::now());
+        let (machine, found) = opened.map_err(|why| explain(&why, &conf.root.0))?;
+        let hotfire_storage::Opened { clean, end, records, cut, queues, .. } = found;
+        tracing::info!(clean, %end, records, ?cut, queues, seed, "{} is open", conf.root);
+        Ok(Self {
+            machine,
+            wake,
+            addr: listener.local_addr().map_err(Failure::new)?,
+            listener,
+            limits: conf.connections.limits(),
+            name_servers: conf.namesrv.0.clone(),
+        })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until `stop`, then closes the store.
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+        let Self { machine, wake, listener, limits, name_servers, .. } = self;
+        let edges = BrokerEdges { listeners: vec![listener], name_servers, limits, wake };
+        let (_, stopped) = run_broker(machine, edges, stop).await;
+        stopped.map_err(|why| {
+            Failure::new(format!(
+                "the store was not closed cleanly, the next start repairs it: {why}"
+            ))
+        })?;
+        tracing::info!("the broker has stopped, its store is closed");
+        Ok(())
+    }
+}
+
+/// A promise of the configuration that this version would break is refused.
+fn refuse_what_cannot_be_kept(conf: &BrokerConf) -> Result<(), Failure> {
+    match conf.role {
+        Role::Slave => Err(Failure::new(
+            "brokerRole = SLAVE: replication is not implemented yet; run it as ASYNC_MASTER",
+        )),
+        Role::SyncMaster if conf.in_sync_replicas > 1 => Err(Failure::new(format!(
+            "inSyncReplicas = {} cannot be kept: replication is not implemented yet; set it to 1",
+            conf.in_sync_replicas
+        ))),
+        Role::AsyncMaster | Role::SyncMaster => Ok(()),
+    }
+}
+
+fn open_disk(conf: &BrokerConf, wake: Arc<Notify>) -> Result<(MappedDisk, String), Failure> {
+    let root = &conf.root.0;
+    let disk = MappedDisk::open(root, move || wake.notify_one()).map_err(|why| match why {
+        LockError::InUse { dir } => Failure::new(format!(
+            "the store {} is in use by another process; stop that, or choose another directory",
+            dir.display()
+        )),
+        LockError::Io { dir, why } => {
+            Failure::new(format!("cannot write the store {}: {why}", dir.display()))
+        }
+    })?;
+    let dir = place_commit_log(root, &conf.commit_log.0).map_err(|why| {
+        let place = conf.commit_log.0.display();
+        Failure::new(format!("cannot use storePathCommitLog = {place}: {why}"))
+    })?;
+    Ok((disk, dir))
+}
+
+/// The name of the default directory in the root.
+const COMMIT_LOG: &str = "commitlog";
+
+/// The CommitLog's directory relative to the root. One that lies elsewhere is reached by a link
+/// in the root: the store's paths stay below one directory.
+fn place_commit_log(root: &Path, wanted: &Path) -> io::Result<String> {
+    if wanted.as_os_str().is_empty() {
+        return Ok(COMMIT_LOG.into());
+    }
+    let (root, wanted) = (absolute(root)?, absolute(wanted)?);
+    if let Ok(inside) = wanted.strip_prefix(&root) {
+        let parts: Option<Vec<_>> = inside.iter().map(|part| part.to_str()).collect();
+        let parts = parts.filter(|parts| !parts.is_empty() && !parts.contains(&".."));
+        let parts = parts.ok_or_else(|| io::Error::other("it is not a directory of the root"))?;
+        return Ok(parts.join("/"));
+    }
+    fs::create_dir_all(&wanted)?;
+    let link = root.join(COMMIT_LOG);
+    let found: Option<PathBuf> = match fs::symlink_metadata(&link) {
+        Ok(_) => Some(fs::read_link(&link).unwrap_or_else(|_| link.clone())),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => None,
+        Err(why) => return Err(why),
+    };
+    match found {
+        None => symlink(&wanted, &link)?,
+        Some(target) if target == wanted => {}
+        Some(target) => {
+            let target = target.display();
+            return Err(io::Error::other(format!("the store has its log at {target} already")));
+        }
+    }
+    Ok(COMMIT_LOG.into())
+}
+
+fn explain(why: &OpenError, root: &Path) -> Failure {
+    let root = root.display();
+    let hint = match why {
+        OpenError::Store(hotfire_storage::OpenError::Rot { .. }) => {
+            "; restore it from a replica or a backup, or give up what is behind the damage with \
+             --accept-damaged-log"
+        }
+        OpenError::Store(hotfire_storage::OpenError::Length { .. }) => {
+            "; set mappedFileSizeCommitLog and mappedFileSizeConsumeQueue as the store was made"
+        }
+        _ => "",
+    };
+    Failure::new(format!("cannot open the store {root}: {why}{hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_elsewhere_is_reached_by_a_link_that_is_not_bent_later() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let root = dir.path().join("store");
+        fs::create_dir(&root).expect("made");
+        let place = |path: PathBuf| place_commit_log(&root, &path);
+        assert_eq!(place(PathBuf::new()).expect("the default"), "commitlog");
+        assert_eq!(place(root.join("a/log")).expect("inside"), "a/log");
+        assert!(place(root.clone()).is_err(), "the root itself");
+        let elsewhere = dir.path().join("fast/log");
+        for _ in 0..2 {
+            assert_eq!(place(elsewhere.clone()).expect("linked"), "commitlog");
+        }
+        assert_eq!(fs::read_link(root.join("commitlog")).expect("a link"), elsewhere);
+        let why = place(dir.path().join("other")).expect_err("it has a log").to_string();
+        assert!(why.starts_with("the store has its log at "), "{why}");
+    }
+}
