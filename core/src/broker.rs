@@ -303,7 +303,7 @@ impl<D: Disk> Broker<D> {
         }
         if self.timers.save_offsets <= now.mono {
             self.timers.save_offsets = now.mono.after(self.config.save_offsets_every);
-            if self.offsets.take_changed() {
+            if self.offsets.take_changed(now.wall) {
                 self.store.save(state::OFFSETS, &state::offsets_json(&self.offsets));
             }
         }

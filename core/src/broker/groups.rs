@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hotfire_storage::documents::GroupConfig;
+use hotfire_storage::documents::{GroupConfig, GroupTable};
 use hotfire_storage::text::Text;
 use hotfire_storage::time::Wall;
 
@@ -15,6 +15,8 @@ use crate::machine::Digest;
 #[derive(Debug)]
 pub(super) struct Groups {
     table: BTreeMap<Text, GroupConfig>,
+    /// Group and topic to what is forbidden there. Kept as found: no request changes it yet.
+    forbidden: BTreeMap<Text, BTreeMap<Text, i32>>,
     version: DataVersion,
     saved: i64,
     saving: Option<i64>,
@@ -23,13 +25,10 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    pub(super) fn restore(
-        table: BTreeMap<Text, GroupConfig>,
-        version: DataVersion,
-        config: &BrokerConfig,
-    ) -> Self {
+    pub(super) fn restore(kept: GroupTable, version: DataVersion, config: &BrokerConfig) -> Self {
         Self {
-            table,
+            table: kept.subscription_group_table,
+            forbidden: kept.forbidden_table,
             version,
             saved: version.counter,
             saving: None,
@@ -40,6 +39,10 @@ impl Groups {
 
     pub(super) fn table(&self) -> &BTreeMap<Text, GroupConfig> {
         &self.table
+    }
+
+    pub(super) fn forbidden(&self) -> &BTreeMap<Text, BTreeMap<Text, i32>> {
+        &self.forbidden
     }
 
     pub(super) fn version(&self) -> DataVersion {

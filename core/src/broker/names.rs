@@ -8,6 +8,8 @@ pub(super) const DEFAULT_TOPIC: &str = "TBW102";
 pub(super) const RETRY_PREFIX: &str = "%RETRY%";
 /// Where messages go that a group failed to consume too often.
 pub(super) const DEAD_LETTER_PREFIX: &str = "%DLQ%";
+/// A light queue: messages of other topics, found under one more name.
+pub(super) const LIGHT_PREFIX: &str = "%LMQ%";
 
 const TOPIC_MAX: usize = 127;
 const GROUP_TOPIC_MAX: usize = 255;

@@ -4,20 +4,37 @@ use std::collections::BTreeMap;
 
 use hotfire_storage::position::QueueOffset;
 use hotfire_storage::text::Text;
+use hotfire_storage::time::Wall;
 
-use crate::domain::QueueRef;
+use crate::domain::{DataVersion, QueueRef};
 use crate::machine::Digest;
 
 /// Committed offsets by topic, group and queue: the next message to consume.
 #[derive(Debug, Default)]
 pub(super) struct Offsets {
     table: BTreeMap<(Text, Text), BTreeMap<i32, QueueOffset>>,
+    /// Offsets of light queues, `%LMQ%x@group`. Kept as found: nothing changes them yet.
+    light: BTreeMap<Text, i64>,
+    /// Of the table; counts saves.
+    version: DataVersion,
     changed: bool,
 }
 
 impl Offsets {
-    pub(super) fn restore(table: BTreeMap<(Text, Text), BTreeMap<i32, QueueOffset>>) -> Self {
-        Self { table, changed: false }
+    pub(super) fn restore(
+        table: BTreeMap<(Text, Text), BTreeMap<i32, QueueOffset>>,
+        light: BTreeMap<Text, i64>,
+        version: DataVersion,
+    ) -> Self {
+        Self { table, light, version, changed: false }
+    }
+
+    pub(super) fn light(&self) -> &BTreeMap<Text, i64> {
+        &self.light
+    }
+
+    pub(super) fn version(&self) -> DataVersion {
+        self.version
     }
 
     pub(super) fn table(&self) -> &BTreeMap<(Text, Text), BTreeMap<i32, QueueOffset>> {
@@ -34,7 +51,11 @@ impl Offsets {
     }
 
     /// Is there something to save? Asking takes it: the caller saves it now.
-    pub(super) fn take_changed(&mut self) -> bool {
+    pub(super) fn take_changed(&mut self, wall: Wall) -> bool {
+        if self.changed {
+            self.version.counter += 1;
+            self.version.timestamp = wall.as_millis();
+        }
         std::mem::take(&mut self.changed)
     }
 

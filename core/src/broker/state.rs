@@ -1,6 +1,6 @@
 //! What a broker keeps besides messages, and the files it is kept in (store.md 3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hotfire_storage::documents::{
     self, Document, GroupTable, OffsetTable, Perm, TopicConfig, TopicTable,
@@ -55,12 +55,14 @@ pub(super) fn load<D: Disk>(
     let version = version_of(topics.data_version);
     Ok(State {
         topics: Topics::restore(table.collect(), version, config, now.wall),
-        groups: Groups::restore(
-            groups.subscription_group_table,
-            version_of(groups.data_version),
-            config,
-        ),
-        offsets: Offsets::restore(offsets_of(&offsets)),
+        groups: {
+            let version = version_of(groups.data_version);
+            Groups::restore(groups, version, config)
+        },
+        offsets: {
+            let version = version_of(offsets.data_version);
+            Offsets::restore(offsets_of(&offsets), offsets.lmq_offset_table, version)
+        },
     })
 }
 
@@ -103,8 +105,8 @@ pub(super) fn topics_json(topics: &Topics) -> Vec<u8> {
 pub(super) fn groups_json(groups: &Groups) -> Vec<u8> {
     GroupTable {
         data_version: kept_version(groups.version()),
+        forbidden_table: groups.forbidden().clone(),
         subscription_group_table: groups.table().clone(),
-        ..GroupTable::default()
     }
     .to_json()
 }
@@ -116,7 +118,17 @@ pub(super) fn offsets_json(offsets: &Offsets) -> Vec<u8> {
         });
         (Text::from(format!("{topic}@{group}")), queues.collect())
     });
-    OffsetTable { offset_table: table.collect(), ..OffsetTable::default() }.to_json()
+    let mut topics_of: BTreeMap<Text, BTreeSet<Text>> = BTreeMap::new();
+    for (topic, group) in offsets.table().keys() {
+        topics_of.entry(group.clone()).or_default().insert(topic.clone());
+    }
+    OffsetTable {
+        data_version: kept_version(offsets.version()),
+        group_topic_map: topics_of,
+        lmq_offset_table: offsets.light().clone(),
+        offset_table: table.collect(),
+    }
+    .to_json()
 }
 
 /// A key without `@`, or a negative offset, was never written by a broker: it is left out.
@@ -139,6 +151,7 @@ fn topic_of(kept: TopicConfig) -> Topic {
         perm: kept.perm.bits(),
         sys_flag: kept.topic_sys_flag,
         order: kept.order,
+        filter: kept.topic_filter_type,
         attributes: kept.attributes,
         since: 0,
     }
@@ -152,8 +165,8 @@ fn config_of(name: &Text, topic: &Topic) -> TopicConfig {
         perm: Perm::from_bits(topic.perm),
         topic_sys_flag: topic.sys_flag,
         order: topic.order,
+        topic_filter_type: topic.filter,
         attributes: topic.attributes.clone(),
-        ..TopicConfig::default()
     }
 }
 

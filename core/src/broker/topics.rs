@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use hotfire_storage::documents::FilterType;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::Wall;
 
@@ -25,6 +26,8 @@ pub(super) struct Topic {
     pub(super) perm: i32,
     pub(super) sys_flag: i32,
     pub(super) order: bool,
+    /// Kept for the original's sake: nobody asks for it any more.
+    pub(super) filter: FilterType,
     pub(super) attributes: BTreeMap<Text, Text>,
     /// The change of the table that made it what it is.
     pub(super) since: i64,
@@ -38,6 +41,7 @@ impl Topic {
             perm,
             sys_flag: 0,
             order: false,
+            filter: FilterType::default(),
             attributes: BTreeMap::new(),
             since: 0,
         }
@@ -171,6 +175,7 @@ impl Topics {
         let queues = wanted.min(template.write_queues).max(1);
         let mut topic = Topic::new(queues, template.perm & !INHERIT);
         topic.sys_flag = i32::from(send.unit_mode);
+        topic.filter = template.filter;
         Ok(topic)
     }
 
@@ -200,7 +205,11 @@ impl Topics {
 
     /// A queue with messages exists: its topic must, and must have it. Makes a difference where a
     /// store was brought along without its `topics.json`, or with an older one.
+    /// Light queues have no topic of their own.
     pub(super) fn adopt(&mut self, wall: Wall, name: &str, queue: i32) {
+        if name.starts_with(names::LIGHT_PREFIX) {
+            return;
+        }
         let needed = u32::try_from(queue).map_or(1, |queue| queue + 1);
         let held = self.table.get(name).cloned();
         let mut topic = held.unwrap_or_else(|| Topic::new(needed, READ | WRITE));
@@ -248,6 +257,7 @@ impl Topics {
             perm: wanted.perm,
             sys_flag: wanted.sys_flag,
             order: wanted.order,
+            filter: held.map(|topic| topic.filter).unwrap_or_default(),
             attributes,
             since: 0,
         };
