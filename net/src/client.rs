@@ -60,8 +60,8 @@ impl Default for Options {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// Too many requests wait already.
-    #[error("too many requests wait for an answer")]
+    /// Too much waits already: requests for an answer, or bytes for the socket.
+    #[error("too many requests wait for an answer, or too many bytes for the socket")]
     Busy,
     /// The connection ended. The request may or may not have been served.
     #[error("the connection ended")]
@@ -147,12 +147,7 @@ impl Client {
         write: impl FnOnce(Ask, &mut BytesMut) -> Outgoing,
     ) -> Result<Incoming, ClientError> {
         let link = &self.owner.0;
-        if link.ended.get() {
-            return Err(ClientError::Closed);
-        }
-        if link.pending.borrow().len() >= link.options.max_pending {
-            return Err(ClientError::Busy);
-        }
+        link.check_room()?;
         let (sender, answer) = oneshot::channel();
         let ask = link.ask(false);
         link.pending.borrow_mut().insert(ask.opaque, sender);
@@ -172,9 +167,7 @@ impl Client {
         write: impl FnOnce(Ask, &mut BytesMut) -> Outgoing,
     ) -> Result<(), ClientError> {
         let link = &self.owner.0;
-        if link.ended.get() {
-            return Err(ClientError::Closed);
-        }
+        link.check_room()?;
         link.out.push(write(link.ask(true), &mut link.scratch.borrow_mut()));
         Ok(())
     }
@@ -227,6 +220,15 @@ impl Client {
 }
 
 impl Link {
+    fn check_room(&self) -> Result<(), ClientError> {
+        if self.ended.get() {
+            return Err(ClientError::Closed);
+        }
+        let full = self.pending.borrow().len() >= self.options.max_pending
+            || self.out.bytes() > self.options.patience.backlog;
+        if full { Err(ClientError::Busy) } else { Ok(()) }
+    }
+
     fn ask(&self, oneway: bool) -> Ask {
         // Never negative: some servers log it as an error. Wrapping meets no request that still
         // waits, since fewer than 2^31 do.

@@ -87,7 +87,9 @@ impl Frame {
 
 /// Length field and mark.
 pub(crate) const PREFIX: usize = 8;
-/// Room offered to a read when nothing larger is known to come: many small frames a read.
+/// Room offered to a first read. Thousands of connections say little, and each keeps its buffer.
+const READ_FIRST: usize = 8 << 10;
+/// Room offered to a read of a connection that fills what it is offered: many frames a read.
 const READ_CHUNK: usize = 64 << 10;
 /// Below this a read would be too small to be worth its system call.
 const READ_LEAST: usize = 4 << 10;
@@ -98,6 +100,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 #[derive(Debug)]
 pub struct FrameDecoder {
     buffer: BytesMut,
+    chunk: usize,
     limits: FrameLimits,
 }
 
@@ -111,24 +114,26 @@ struct Prefix {
 impl FrameDecoder {
     /// A decoder at the start of a stream.
     pub fn new(limits: FrameLimits) -> Self {
-        Self { buffer: BytesMut::new(), limits }
+        Self { buffer: BytesMut::new(), chunk: READ_FIRST, limits }
     }
 
     /// The buffer to read into, with room for what is to come: the rest of the frame that has
     /// begun, exactly, so that a large body is never moved; else a chunk.
     ///
-    /// Call it when [`next_frame`](Self::next_frame) gave `Ok(None)`, so that a length is checked before
-    /// anything is reserved for it.
+    /// Call it when [`next_frame`](Self::next_frame) gave `Ok(None)`, so that a length is checked
+    /// before anything is reserved for it.
     pub fn read_into(&mut self) -> &mut BytesMut {
         let missing = match self.prefix() {
             Ok(Some(prefix)) => prefix.total.saturating_sub(self.buffer.len()),
             Ok(None) | Err(_) => 0,
         };
         let spare = self.buffer.capacity() - self.buffer.len();
-        if missing > READ_CHUNK {
-            self.buffer.reserve(missing);
-        } else if spare < missing.max(READ_LEAST) {
-            self.buffer.reserve(READ_CHUNK);
+        if spare == 0 && !self.buffer.is_empty() {
+            self.chunk = READ_CHUNK.min(self.chunk * 2);
+        }
+        if spare < missing.max(READ_LEAST) {
+            // A frame that outgrows a chunk gets all it needs, exactly and at once.
+            self.buffer.reserve(missing.max(self.chunk));
         }
         &mut self.buffer
     }

@@ -13,7 +13,7 @@
 mod broker;
 mod namesrv;
 mod registrar;
-#[cfg(all(test, not(madsim)))]
+#[cfg(test)]
 mod tests;
 
 use std::future::Future;

@@ -1,4 +1,5 @@
-//! Both drivers over real sockets, with a store in memory.
+//! Both drivers over sockets, with a store in memory: natively over real ones, under madsim over
+//! simulated ones, where the same seed gives the same run.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -23,6 +24,13 @@ use super::*;
 
 const SOON: Duration = Duration::from_secs(5);
 
+#[cfg(madsim)]
+fn run<F: Future>(test: F) -> F::Output {
+    let config = madsim::Config::default();
+    madsim::runtime::Runtime::with_seed_and_config(1, config).block_on(test)
+}
+
+#[cfg(not(madsim))]
 fn run<F: Future>(test: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(rt::run_local(test))
