@@ -28,6 +28,13 @@ impl Text {
         Ok(Self(bytes))
     }
 
+    /// The same text with bytes of its own: for what outlives the frame it came in, which would
+    /// be kept whole otherwise.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     /// The characters.
     pub fn as_str(&self) -> &str {
         // Checked at construction, and `Bytes` is immutable; a second check per access costs

@@ -70,7 +70,7 @@ impl Groups {
             let remark = format!("this broker keeps {} groups, its limit", self.max);
             return Err((Code::SystemError, remark));
         }
-        self.table.insert(group.clone(), GroupConfig::new(group));
+        self.table.insert(group.detached(), GroupConfig::new(group));
         self.version.counter += 1;
         self.version.timestamp = wall.as_millis();
         Ok(())

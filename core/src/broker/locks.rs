@@ -35,14 +35,15 @@ impl Locks {
         client: &Text,
         queues: Vec<MessageQueue>,
     ) -> Vec<MessageQueue> {
-        let held = self.groups.entry(group.clone()).or_default();
+        let held = self.groups.entry(group.detached()).or_default();
         let mut locked = Vec::with_capacity(queues.len());
         for queue in queues {
             let free = held
                 .get(&queue)
                 .is_none_or(|lock| lock.owner == *client || now.since(lock.renewed) > self.life);
             if free {
-                held.insert(queue.clone(), Lock { owner: client.clone(), renewed: now });
+                let lock = Lock { owner: client.detached(), renewed: now };
+                held.insert(queue.detached(), lock);
                 locked.push(queue);
             }
         }

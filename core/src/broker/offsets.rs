@@ -42,7 +42,11 @@ impl Offsets {
     }
 
     pub(super) fn commit(&mut self, group: &Text, of: &QueueRef, next: QueueOffset) {
-        let queues = self.table.entry((of.topic.clone(), group.clone())).or_default();
+        let key = (of.topic.clone(), group.clone());
+        let queues = match self.table.get_mut(&key) {
+            Some(queues) => queues,
+            None => self.table.entry((of.topic.detached(), group.detached())).or_default(),
+        };
         self.changed |= queues.insert(of.queue, next) != Some(next);
     }
 

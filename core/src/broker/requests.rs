@@ -35,7 +35,7 @@ impl<D: Disk> Broker<D> {
             BrokerRequest::EarliestStoreTime(of) => {
                 BrokerResponse::Timestamp(self.earliest(&of).map_or(-1, Wall::as_millis))
             }
-            BrokerRequest::Heartbeat(beat) => return self.heartbeat(now, caller, *beat),
+            BrokerRequest::Heartbeat(beat) => return self.heartbeat(now, caller, beat.detached()),
             BrokerRequest::Lock { group, client_id, queues } => {
                 BrokerResponse::Locked(self.locks.lock(now.mono, &group, &client_id, queues))
             }

@@ -93,35 +93,36 @@ impl Topics {
             max_queues: config.limits.queues_per_topic,
         };
         for (name, queues, perm) in names::BUILT_IN {
-            topics.built_in(wall, name.into(), queues, perm);
+            topics.built_in(wall, name, queues, perm);
         }
         let identity = &config.identity;
-        topics.built_in(wall, identity.cluster.clone(), 16, READ | WRITE | INHERIT);
-        topics.built_in(wall, identity.broker_name.clone(), 1, READ | WRITE | INHERIT);
+        topics.built_in(wall, &identity.cluster, 16, READ | WRITE | INHERIT);
+        topics.built_in(wall, &identity.broker_name, 1, READ | WRITE | INHERIT);
         let reply = format!("{}_REPLY_TOPIC", identity.cluster);
-        topics.built_in(wall, reply.into(), 1, READ | WRITE);
+        topics.built_in(wall, &reply, 1, READ | WRITE);
         // The template shrinks to a plain topic when nothing may be created from it.
         let inherit = if config.auto_create_topic { INHERIT } else { 0 };
         let template = Topic::new(config.default_topic_queues, READ | WRITE | inherit);
-        topics.put(wall, names::DEFAULT_TOPIC.into(), template);
+        topics.put(wall, names::DEFAULT_TOPIC, template);
         topics
     }
 
-    fn built_in(&mut self, wall: Wall, name: Text, queues: u32, perm: i32) {
-        if !self.table.contains_key(&name) {
+    fn built_in(&mut self, wall: Wall, name: &str, queues: u32, perm: i32) {
+        if !self.table.contains_key(name) {
             self.put(wall, name, Topic::new(queues, perm));
         }
     }
 
-    fn put(&mut self, wall: Wall, name: Text, mut topic: Topic) {
-        if let Some(held) = self.table.get(&name) {
+    fn put(&mut self, wall: Wall, name: &str, mut topic: Topic) {
+        if let Some(held) = self.table.get(name) {
             topic.since = held.since;
             if *held == topic {
                 return;
             }
         }
         topic.since = self.change(wall);
-        self.table.insert(name, topic);
+        // Bytes of its own: the frame it came in must not be kept.
+        self.table.insert(Text::from(name), topic);
     }
 
     fn change(&mut self, wall: Wall) -> i64 {
@@ -152,7 +153,7 @@ impl Topics {
         let name = &send.to.topic;
         if !self.table.contains_key(name) {
             let topic = self.templated(send)?;
-            self.add(wall, name.clone(), topic)?;
+            self.add(wall, name, topic)?;
         }
         Ok(&self.table[name])
     }
@@ -185,12 +186,12 @@ impl Topics {
         let name = Text::from(format!("{}{group}", names::RETRY_PREFIX));
         if !self.table.contains_key(&name) {
             names::check_topic(&name)?;
-            self.add(wall, name.clone(), Topic::new(1, READ | WRITE))?;
+            self.add(wall, &name, Topic::new(1, READ | WRITE))?;
         }
         Ok(self.table[&name].since)
     }
 
-    fn add(&mut self, wall: Wall, name: Text, topic: Topic) -> Result<(), Refusal> {
+    fn add(&mut self, wall: Wall, name: &str, topic: Topic) -> Result<(), Refusal> {
         if self.table.len() >= self.max {
             let remark = format!(
                 "this broker has {} topics, its limit: {name} was not created; delete topics, or \
@@ -214,7 +215,7 @@ impl Topics {
         let held = self.table.get(name).cloned();
         let mut topic = held.unwrap_or_else(|| Topic::new(needed, READ | WRITE));
         topic.read_queues = topic.read_queues.max(needed);
-        self.put(wall, name.into(), topic);
+        self.put(wall, name, topic);
     }
 
     /// Does the topic keep inner batches whole (`queue.type=BatchCQ`)?
@@ -262,9 +263,9 @@ impl Topics {
             since: 0,
         };
         if known {
-            self.put(wall, name.clone(), topic);
+            self.put(wall, name, topic);
         } else {
-            self.add(wall, name.clone(), topic)?;
+            self.add(wall, name, topic)?;
         }
         Ok(self.table[name].since)
     }

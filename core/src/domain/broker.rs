@@ -30,6 +30,69 @@ pub struct MessageQueue {
     pub queue: i32,
 }
 
+impl QueueRef {
+    /// The same, with bytes of its own ([`Text::detached`]).
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self { topic: self.topic.detached(), queue: self.queue }
+    }
+}
+
+impl MessageQueue {
+    /// The same, with bytes of its own ([`Text::detached`]).
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self {
+            topic: self.topic.detached(),
+            broker_name: self.broker_name.detached(),
+            queue: self.queue,
+        }
+    }
+}
+
+impl Pull {
+    /// The same, with bytes of its own ([`Text::detached`]).
+    #[must_use]
+    pub fn detached(self) -> Self {
+        Self {
+            group: self.group.detached(),
+            from: self.from.detached(),
+            subscription: self.subscription.map(|text| text.detached()),
+            expression_type: self.expression_type.map(|text| text.detached()),
+            ..self
+        }
+    }
+}
+
+impl Heartbeat {
+    /// The same, with bytes of its own ([`Text::detached`]).
+    #[must_use]
+    pub fn detached(self) -> Self {
+        let detach = |texts: Vec<Text>| texts.iter().map(Text::detached).collect();
+        let consumers = self.consumers.into_iter().map(|data| ConsumerData {
+            group: data.group.detached(),
+            subscriptions: data
+                .subscriptions
+                .into_iter()
+                .map(|sub| Subscription {
+                    topic: sub.topic.detached(),
+                    expression: sub.expression.detached(),
+                    tags: detach(sub.tags),
+                    expression_type: sub.expression_type.detached(),
+                    ..sub
+                })
+                .collect(),
+            ..data
+        });
+        Self {
+            client_id: self.client_id.detached(),
+            consumers: consumers.collect(),
+            producers: detach(self.producers),
+            ..self
+        }
+    }
+}
+
 /// SEND_MESSAGE (10), SEND_MESSAGE_V2 (310), SEND_BATCH_MESSAGE (320).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Send {
