@@ -1,0 +1,152 @@
+//! What was really injected, counted.
+//!
+//! A rate in a plan says what may happen; the ledger says what did. A fault that strikes in no
+//! run of a night is a fault that is not tested: `hotfire-sim run` prints the sum over all seeds,
+//! and what is still 0 in it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One kind of injected event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Strike {
+    /// An operation found no space.
+    DiskFull,
+    /// A process died; its page cache lives on.
+    DiskKilled,
+    /// The machine died at an operation of a boot.
+    DiskDiedInBoot,
+    /// An operation was under way when its process died, and stopped between two of its steps.
+    DiskOpCut,
+    /// An operation other than a sync failed.
+    DiskOpFailed,
+    /// A dirty page did not reach the medium before the power failed.
+    DiskPageDropped,
+    /// A page reached the medium in part.
+    DiskPageTorn,
+    /// The power failed.
+    DiskPowerFailed,
+    /// The power failed, and by luck nothing was lost.
+    DiskPowerFailedKindly,
+    /// A changing part of a sector became garbage.
+    DiskSectorGarbage,
+    /// An operation took very long.
+    DiskStalled,
+    /// A sync failed: pages clean, content old or new.
+    DiskSyncFailed,
+    /// A sync said done, and had done nothing.
+    DiskSyncLied,
+    /// The kernel wrote a dirty page nobody had asked it to write.
+    DiskWriteback,
+    /// It tried and failed; the next sync says so, once.
+    DiskWritebackFailed,
+}
+
+impl Strike {
+    /// All kinds.
+    pub const ALL: [Self; 15] = [
+        Self::DiskFull,
+        Self::DiskKilled,
+        Self::DiskDiedInBoot,
+        Self::DiskOpCut,
+        Self::DiskOpFailed,
+        Self::DiskPageDropped,
+        Self::DiskPageTorn,
+        Self::DiskPowerFailed,
+        Self::DiskPowerFailedKindly,
+        Self::DiskSectorGarbage,
+        Self::DiskStalled,
+        Self::DiskSyncFailed,
+        Self::DiskSyncLied,
+        Self::DiskWriteback,
+        Self::DiskWritebackFailed,
+    ];
+
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DiskFull => "disk.full",
+            Self::DiskKilled => "disk.killed",
+            Self::DiskDiedInBoot => "disk.died_in_boot",
+            Self::DiskOpCut => "disk.op_cut",
+            Self::DiskOpFailed => "disk.op_failed",
+            Self::DiskPageDropped => "disk.page_dropped",
+            Self::DiskPageTorn => "disk.page_torn",
+            Self::DiskPowerFailed => "disk.power_failed",
+            Self::DiskPowerFailedKindly => "disk.power_failed_kindly",
+            Self::DiskSectorGarbage => "disk.sector_garbage",
+            Self::DiskStalled => "disk.stalled",
+            Self::DiskSyncFailed => "disk.sync_failed",
+            Self::DiskSyncLied => "disk.sync_lied",
+            Self::DiskWriteback => "disk.writeback",
+            Self::DiskWritebackFailed => "disk.writeback_failed",
+        }
+    }
+}
+
+/// Counters of every [`Strike`]: a handle, cheap to clone, that outlives a panic of the run.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger(Arc<[AtomicU64; Strike::ALL.len()]>);
+
+impl Ledger {
+    /// Counts one.
+    pub fn hit(&self, strike: Strike) {
+        self.add(strike, 1);
+    }
+
+    /// How often it struck.
+    pub fn count(&self, strike: Strike) -> u64 {
+        self.0[strike as usize].load(Ordering::Relaxed)
+    }
+
+    /// Adds another ledger's counts: the sum over runs.
+    pub fn absorb(&self, other: &Self) {
+        for strike in Strike::ALL {
+            self.add(strike, other.count(strike));
+        }
+    }
+
+    /// What never struck.
+    pub fn never(&self) -> Vec<Strike> {
+        Strike::ALL.into_iter().filter(|strike| self.count(*strike) == 0).collect()
+    }
+
+    fn add(&self, strike: Strike, count: u64) {
+        // Relaxed: a count orders nothing, and is read after the runs have been joined.
+        self.0[strike as usize].fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Strike::ALL
+            .into_iter()
+            .filter(|strike| self.count(*strike) > 0)
+            .try_for_each(|strike| writeln!(f, "{:>12}  {}", self.count(strike), strike.name()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_strike_has_its_own_place_and_name() {
+        for (at, strike) in Strike::ALL.into_iter().enumerate() {
+            assert_eq!(at, strike as usize);
+            let same = Strike::ALL.into_iter().filter(|other| other.name() == strike.name());
+            assert_eq!(same.count(), 1, "{strike:?}");
+        }
+    }
+
+    #[test]
+    fn a_ledger_sums_and_knows_what_never_struck() {
+        let (night, run) = (Ledger::default(), Ledger::default());
+        run.hit(Strike::DiskFull);
+        night.absorb(&run);
+        night.absorb(&run);
+        assert_eq!(night.to_string(), "           2  disk.full\n");
+        assert_eq!(night.never().len(), Strike::ALL.len() - 1);
+    }
+}
