@@ -3,6 +3,7 @@
 //! | room | what |
 //! |---|---|
 //! | [`choose`] | the one source of chance: seed, tape, bytes, enumeration |
+//! | [`disk`] | the simulated medium, behind the storage seam |
 //! | [`ledger`] | what was injected, counted |
 //! | [`trace`] | the column log of a run |
 //!
@@ -11,5 +12,6 @@
 #![forbid(unsafe_code)]
 
 pub mod choose;
+pub mod disk;
 pub mod ledger;
 pub mod trace;

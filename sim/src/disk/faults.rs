@@ -1,0 +1,165 @@
+//! What the medium may do to a store, and the luck that decides what it does.
+
+use serde::{Deserialize, Serialize};
+
+use crate::choose::{Choose, Stream, pick};
+use crate::ledger::{Ledger, Strike};
+use crate::trace::{Column, Mark};
+
+/// Capacity, latency and fault rates of one medium. Rates are per mille of the occasions named;
+/// 0 switches a kind off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Faults {
+    /// Bytes of all files together; beyond it the disk is full.
+    pub capacity: u64,
+    /// The least an operation takes.
+    pub latency_min_us: u64,
+    /// The most an operation takes that does not stall.
+    pub latency_max_us: u64,
+    /// Operations that stall.
+    pub stall: u32,
+    /// The most a stalled operation takes.
+    pub stall_max_us: u64,
+    /// Allocations and replacements that find no space.
+    pub full: u32,
+    /// Allocations, deletions, removals and replacements that fail.
+    pub op_fails: u32,
+    /// Syncs that fail.
+    pub sync_fails: u32,
+    /// Syncs that say done and do nothing. A disk that lies breaks every promise: 0 in every
+    /// drawn plan, for canaries and mutants only.
+    pub sync_lies: u32,
+    /// Writes between two spontaneous writebacks, on average; 0 for none at all.
+    pub writeback_every: u64,
+    /// Pages of a spontaneous writeback that fail.
+    pub writeback_fails: u32,
+    /// Power failures that lose nothing.
+    pub kind: u32,
+    /// Power failures that lose every dirty page.
+    pub merciless: u32,
+    /// May a page reach the medium in part when the power fails?
+    pub torn: bool,
+    /// May the changing bytes of a sector become garbage when the power fails?
+    pub garbage: bool,
+    /// Is there a moment in a replacement when only `.bak` exists? The seam allows a disk to have
+    /// it; the mapped one keeps a second name instead.
+    pub backup_gap: bool,
+    /// Boots that die at one of their operations.
+    pub boot_dies: u32,
+}
+
+impl Faults {
+    /// A disk as in a brochure: instant, endless, without a fault. What was not synced is still
+    /// at the mercy of a power failure.
+    pub const fn none() -> Self {
+        Self {
+            capacity: u64::MAX,
+            latency_min_us: 0,
+            latency_max_us: 0,
+            stall: 0,
+            stall_max_us: 0,
+            full: 0,
+            op_fails: 0,
+            sync_fails: 0,
+            sync_lies: 0,
+            writeback_every: 0,
+            writeback_fails: 0,
+            kind: 0,
+            merciless: 0,
+            torn: false,
+            garbage: false,
+            backup_gap: false,
+            boot_dies: 0,
+        }
+    }
+
+    /// Faults for a run. Each kind is off in many runs: a fault that is always there hides the
+    /// bugs that need its absence.
+    pub fn draw(choose: &mut dyn Choose) -> Self {
+        let latency_min_us = choose.range(1, 200, "plan.disk.latency");
+        let mut rate = |rates: &[u32], why| *pick(choose, rates, why);
+        Self {
+            latency_min_us,
+            latency_max_us: latency_min_us + u64::from(rate(&[0, 100, 2000], "plan.disk.spread")),
+            stall: rate(&[0, 0, 5, 50], "plan.disk.stall"),
+            stall_max_us: 5_000_000,
+            full: rate(&[0, 0, 0, 20, 200], "plan.disk.full"),
+            op_fails: rate(&[0, 0, 0, 10, 100], "plan.disk.op_fails"),
+            sync_fails: rate(&[0, 0, 0, 5, 50], "plan.disk.sync_fails"),
+            writeback_every: u64::from(rate(&[0, 1, 10, 100], "plan.disk.writeback")),
+            writeback_fails: rate(&[0, 0, 0, 10], "plan.disk.writeback_fails"),
+            kind: 100,
+            merciless: rate(&[0, 100, 300], "plan.disk.merciless"),
+            torn: rate(&[0, 1, 1], "plan.disk.torn") == 1,
+            garbage: rate(&[0, 0, 1], "plan.disk.garbage") == 1,
+            backup_gap: rate(&[0, 1], "plan.disk.backup_gap") == 1,
+            boot_dies: rate(&[0, 0, 100, 400], "plan.disk.boot_dies"),
+            ..Self::none()
+        }
+    }
+
+    /// The same disk without its faults, its latency kept: what `--mute disk` runs.
+    #[must_use]
+    pub const fn muted(&self) -> Self {
+        Self {
+            latency_min_us: self.latency_min_us,
+            latency_max_us: self.latency_max_us,
+            ..Self::none()
+        }
+    }
+}
+
+/// Chance, and everyone who wants to hear how it fell.
+pub(super) struct Luck {
+    pub(super) faults: Faults,
+    pub(super) dice: Stream,
+    pub(super) ledger: Ledger,
+    pub(super) log: Column,
+}
+
+impl Luck {
+    /// Counts a strike, and logs it.
+    pub(super) fn strike(&self, strike: Strike, on: impl std::fmt::Display) {
+        self.ledger.hit(strike);
+        self.log.say(Mark::Fault, format_args!("{} {on}", strike.name()));
+    }
+
+    /// How long an operation on `path` takes.
+    pub(super) fn latency_us(&mut self, path: &str) -> u64 {
+        let Faults { latency_min_us: min, latency_max_us: max, stall, stall_max_us, .. } =
+            self.faults;
+        if self.dice.chance(stall, "disk.stall") {
+            self.strike(Strike::DiskStalled, path);
+            return max + self.dice.below(stall_max_us.max(1), "disk.stall.us");
+        }
+        min + self.dice.below(max - min + 1, "disk.latency.us")
+    }
+
+    /// What will come of a sync.
+    pub(super) fn fate(&mut self) -> Fate {
+        if self.dice.chance(self.faults.sync_fails, "disk.sync.fails") {
+            Fate::Fails
+        } else if self.dice.chance(self.faults.sync_lies, "disk.sync.lies") {
+            Fate::Lies
+        } else {
+            Fate::Holds
+        }
+    }
+
+    /// How many writes pass before the next spontaneous writeback.
+    pub(super) fn quiet(&mut self) -> u64 {
+        match self.faults.writeback_every {
+            0 => u64::MAX,
+            every => self.dice.below(2 * every + 1, "disk.writeback.quiet"),
+        }
+    }
+}
+
+/// What comes of a sync, decided when it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Fails,
+    Holds,
+    Lies,
+}
