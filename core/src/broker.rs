@@ -347,9 +347,6 @@ impl<D: Disk> Broker<D> {
                 let remark = format!("the store cannot grow: {fault}; send to another broker");
                 self.refuse_parked(Code::ServiceNotAvailable, &remark);
             }
-            StoreEvent::QueueReady { topic, queue_id } => {
-                self.wake(&QueueRef { topic, queue: queue_id });
-            }
             StoreEvent::DeleteFailed(fault) => {
                 tracing::warn!(%fault, "a deleted queue's file is still there");
             }

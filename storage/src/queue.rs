@@ -6,7 +6,8 @@
 //! ```
 //!
 //! An ordinary unit lies where its queue offset says, so writing it twice changes nothing. Units
-//! whose file is still being allocated wait in a bounded list and are not visible.
+//! whose file is still being allocated wait in a bounded list; they are read from there, so a
+//! message is visible in the turn that appends it.
 
 use std::collections::VecDeque;
 
@@ -48,7 +49,7 @@ impl Kind {
 pub struct QueueRange {
     /// The first message whose record still exists.
     pub min: QueueOffset,
-    /// Behind the last visible message.
+    /// Behind the last message.
     pub max: QueueOffset,
 }
 
@@ -63,8 +64,9 @@ pub(crate) struct Queue {
     pub(crate) chain: Chain,
     /// Position of the first unit that points into the log.
     low: u64,
-    /// Position behind the last visible unit.
+    /// Position behind the last unit in a file.
     end: u64,
+    /// What lies in files.
     range: QueueRange,
     /// Units below this position are on the medium.
     synced: u64,
@@ -96,10 +98,10 @@ impl Queue {
     }
 
     pub(crate) fn range(&self) -> QueueRange {
-        self.range
+        QueueRange { max: self.next(), ..self.range }
     }
 
-    /// The offset of the next message to be appended, waiting ones counted.
+    /// The offset of the next message to be appended.
     pub(crate) fn next(&self) -> QueueOffset {
         self.pending.back().map_or(self.range.max, |(unit, _)| unit.next())
     }
@@ -132,21 +134,19 @@ impl Queue {
             || (self.end > self.chain.start() && room <= self.chain.file_len() / 2)
     }
 
-    /// Appends a unit; it is visible at once unless its file is missing.
+    /// Appends a unit.
     pub(crate) fn push(&mut self, memory: &mut impl Memory, entry: Entry) {
         assert_eq!(entry.0.first, self.next(), "a queue has no gaps");
         self.pending.push_back(entry);
         self.drain(memory);
     }
 
-    /// Moves waiting units into files as far as there is room. Did any move?
-    pub(crate) fn drain(&mut self, memory: &mut impl Memory) -> bool {
-        let before = self.pending.len();
+    /// Moves waiting units into files as far as there is room.
+    pub(crate) fn drain(&mut self, memory: &mut impl Memory) {
         while self.chain.room_end() > self.end {
             let Some(entry) = self.pending.pop_front() else { break };
             self.write(memory, &entry);
         }
-        self.pending.len() < before
     }
 
     fn write(&mut self, memory: &mut impl Memory, (unit, stored): &Entry) {
@@ -180,8 +180,12 @@ impl Queue {
 
     /// The unit that holds message number `offset`.
     pub(crate) fn get(&self, memory: &impl Memory, offset: QueueOffset) -> Option<Unit> {
-        if offset < self.range.min || offset >= self.range.max {
+        if offset < self.range.min {
             return None;
+        }
+        if offset >= self.range.max {
+            let behind = self.pending.partition_point(|(unit, _)| unit.next() <= offset);
+            return self.pending.get(behind).map(|(unit, _)| *unit);
         }
         match self.kind {
             Kind::Simple => self.at(memory, offset.get() * consume_queue::UNIT_LEN),
@@ -212,14 +216,18 @@ impl Queue {
         low * len
     }
 
-    /// The first visible offset for whose unit `is_behind` holds; the maximum if there is none.
+    /// The first offset for whose unit `is_behind` holds; the maximum if there is none.
     pub(crate) fn first_where(
         &self,
         memory: &impl Memory,
-        is_behind: impl FnMut(&Unit) -> bool,
+        mut is_behind: impl FnMut(&Unit) -> bool,
     ) -> QueueOffset {
-        let position = self.search(memory, self.low, is_behind);
-        self.offset_at(memory, position)
+        let position = self.search(memory, self.low, &mut is_behind);
+        if position < self.end {
+            return self.offset_at(memory, position);
+        }
+        let waiting = self.pending.iter().map(|(unit, _)| unit).find(|unit| is_behind(unit));
+        waiting.map_or(self.next(), |unit| unit.first)
     }
 
     fn offset_at(&self, memory: &impl Memory, position: u64) -> QueueOffset {
@@ -229,13 +237,15 @@ impl Queue {
         self.at(memory, position).map_or(self.range.max, |unit| unit.first)
     }
 
-    /// Every visible unit, placeholders left out.
+    /// Every unit.
     pub(crate) fn units(&self, memory: &impl Memory) -> impl Iterator<Item = Unit> {
         let step = usize::try_from(self.kind.unit_len()).expect("a unit is small");
-        (self.low..self.end).step_by(step).filter_map(|position| self.at(memory, position))
+        let filed = (self.low..self.end).step_by(step);
+        let filed = filed.filter_map(|position| self.at(memory, position));
+        filed.chain(self.pending.iter().map(|(unit, _)| *unit))
     }
 
-    /// The last visible unit.
+    /// The last unit in a file.
     pub(crate) fn last(&self, memory: &impl Memory) -> Option<Unit> {
         if self.end <= self.low {
             return None;
@@ -266,7 +276,7 @@ impl Queue {
 
     pub(crate) fn verify(&self) {
         assert!(self.chain.start() <= self.low && self.low <= self.end);
-        assert!(self.end <= self.chain.room_end(), "visible units are in files");
+        assert!(self.end <= self.chain.room_end(), "units below the end are in files");
         assert!(self.synced <= self.end && self.range.min <= self.range.max);
         assert!(self.pending.len() <= PENDING_MAX);
         if self.kind == Kind::Simple {
@@ -274,7 +284,7 @@ impl Queue {
         }
         let mut next = self.range.max;
         for (unit, _) in &self.pending {
-            assert_eq!(unit.first, next, "waiting units continue the visible ones");
+            assert_eq!(unit.first, next, "waiting units continue those in files");
             next = unit.next();
         }
     }

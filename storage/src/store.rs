@@ -41,13 +41,6 @@ pub use verify::Divergence;
 pub enum StoreEvent {
     /// The files of a deleted queue could not all be deleted. They come back at the next start.
     DeleteFailed(Fault),
-    /// Units that waited for a file are visible now.
-    QueueReady {
-        /// The queue's topic.
-        topic: Text,
-        /// The queue within it.
-        queue_id: i32,
-    },
     /// What [`Store::sync_queues`] started is over: queues and checkpoint are durable, or not.
     /// After a failure the checkpoint stays where it is until a restart.
     QueuesSynced(Result<(), Fault>),
@@ -213,10 +206,7 @@ impl<D: Disk> Store<D> {
         match outcome {
             Ok(done) => {
                 queue.chain.opened(file_of(done));
-                if queue.drain(&mut self.disk) {
-                    let topic = topic.clone();
-                    self.events.push_back(StoreEvent::QueueReady { topic, queue_id: id });
-                }
+                queue.drain(&mut self.disk);
                 self.tell_room(Ok(done));
                 self.ask_queue_room(topic, id);
             }
