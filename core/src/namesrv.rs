@@ -1,6 +1,6 @@
 //! The name server: who is alive, and who has which topic.
 //!
-//! State: the [`Table`] of broker groups and their topics, the live entry of each broker address,
+//! State: the table of broker groups and their topics, the live entry of each broker address,
 //! and the KV configuration. Inputs: requests and closed connections. Effects: answers, and "the
 //! KV configuration changed, keep it". Name servers do not talk to each other; brokers register
 //! with every one (broker-behaviour.md 1).

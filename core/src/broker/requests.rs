@@ -1,6 +1,6 @@
 //! Every request but sends and pulls.
 
-use hotfire_storage::position::{QueueOffset, Span};
+use hotfire_storage::position::{Physical, QueueOffset, Span};
 use hotfire_storage::seam::Disk;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::{Now, Wall};
@@ -77,21 +77,20 @@ impl<D: Disk> Broker<D> {
             BrokerRequest::UpdateOffset { group, of, offset } => {
                 self.update_offset(now.wall, &group, &of, offset)?
             }
-            BrokerRequest::ViewMessage { at } => {
-                let record = self
-                    .store
-                    .record(at)
-                    .filter(|record| self.confirmed().covers(at.plus(u64::from(record.size()))));
-                let span = record.map(|record| Span { at, len: record.size() });
-                BrokerResponse::Message(span.ok_or_else(|| {
-                    (Code::SystemError, format!("can not find message by the offset, {at}"))
-                })?)
-            }
+            BrokerRequest::ViewMessage { at } => BrokerResponse::Message(self.find(at)?),
             BrokerRequest::Send(_) | BrokerRequest::Pull(_) => {
                 unreachable!("sends and pulls are handled before")
             }
         };
         Ok((0, response))
+    }
+
+    /// The record at a position that consumers may see.
+    fn find(&self, at: Physical) -> Result<Span, Refusal> {
+        let record = self.store.record(at).map(|record| Span { at, len: record.size() });
+        record
+            .filter(|span| self.confirmed().covers(span.end()))
+            .ok_or_else(|| (Code::SystemError, format!("can not find message by the offset, {at}")))
     }
 
     fn earliest(&self, of: &QueueRef) -> Option<Wall> {

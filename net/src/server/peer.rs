@@ -59,7 +59,10 @@ impl End {
     pub(super) fn log(&self, peer: &Peer) {
         let addr = peer.addr;
         match self {
-            Self::BadFrame(_) | Self::BadHeader(_) | Self::Stalled => {
+            Self::Eof { unfinished: 1.. }
+            | Self::BadFrame(_)
+            | Self::BadHeader(_)
+            | Self::Stalled => {
                 tracing::warn!(peer = %addr, reason = %self, "connection closed");
             }
             _ => tracing::debug!(peer = %addr, reason = %self, "connection closed"),
