@@ -232,6 +232,11 @@ impl<D: Disk> Broker<D> {
         self.store
     }
 
+    /// Why sends are refused, if all of them are: something for an operator to act on.
+    pub fn closed_for_sends(&self) -> Option<&'static str> {
+        self.closed_for_sends
+    }
+
     /// Up to where consumers may see.
     pub fn confirmed(&self) -> Confirmed {
         self.flush.confirmed()
