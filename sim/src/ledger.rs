@@ -11,6 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// One kind of injected event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Strike {
+    /// A client died, and another took its place.
+    ClientDied,
+    /// A wall clock jumped.
+    ClockJumped,
     /// An operation found no space.
     DiskFull,
     /// A process died; its page cache lives on.
@@ -41,11 +45,27 @@ pub enum Strike {
     DiskWriteback,
     /// It tried and failed; the next sync says so, once.
     DiskWritebackFailed,
+    /// A connection swallows what is said on it, one way.
+    NetBlackHole,
+    /// A connection was cut.
+    NetCut,
+    /// Some nodes could not reach some others.
+    NetPartition,
+    /// A connection stalled.
+    NetStalled,
+    /// A node died between two effects, or while idle.
+    NodeDied,
+    /// A node was paused.
+    NodePaused,
+    /// A broker refused to go on after a failed sync, and its operator restarted it.
+    NodeRestarted,
 }
 
 impl Strike {
     /// All kinds.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 24] = [
+        Self::ClientDied,
+        Self::ClockJumped,
         Self::DiskFull,
         Self::DiskKilled,
         Self::DiskDiedInBoot,
@@ -61,11 +81,20 @@ impl Strike {
         Self::DiskSyncLied,
         Self::DiskWriteback,
         Self::DiskWritebackFailed,
+        Self::NetBlackHole,
+        Self::NetCut,
+        Self::NetPartition,
+        Self::NetStalled,
+        Self::NodeDied,
+        Self::NodePaused,
+        Self::NodeRestarted,
     ];
 
     /// Its name in reports.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::ClientDied => "client.died",
+            Self::ClockJumped => "clock.jumped",
             Self::DiskFull => "disk.full",
             Self::DiskKilled => "disk.killed",
             Self::DiskDiedInBoot => "disk.died_in_boot",
@@ -81,6 +110,13 @@ impl Strike {
             Self::DiskSyncLied => "disk.sync_lied",
             Self::DiskWriteback => "disk.writeback",
             Self::DiskWritebackFailed => "disk.writeback_failed",
+            Self::NetBlackHole => "net.black_hole",
+            Self::NetCut => "net.cut",
+            Self::NetPartition => "net.partition",
+            Self::NetStalled => "net.stalled",
+            Self::NodeDied => "node.died",
+            Self::NodePaused => "node.paused",
+            Self::NodeRestarted => "node.restarted",
         }
     }
 }

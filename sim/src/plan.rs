@@ -87,6 +87,10 @@ pub struct NetFaults {
     pub stall_max_us: u64,
     /// Stalls that swallow: neither end learns of it.
     pub black_hole: u32,
+    /// How many times some nodes cannot reach others in a run, at most.
+    pub partitions: u32,
+    /// How long that takes, at most.
+    pub partition_max_us: u64,
 }
 
 /// What clocks do. Monotonic time drifts, the wall clock also jumps.
@@ -115,6 +119,8 @@ pub struct ProcessFaults {
     pub pauses: u32,
     /// How long it is paused, at most.
     pub pause_max_us: u64,
+    /// How many consumers die in a run, at most.
+    pub clients: u32,
 }
 
 /// A family of faults that a replay can switch off, to see whether the run still fails.
@@ -134,7 +140,7 @@ impl Plan {
     /// Draws a plan. Whole kinds of faults are off in many plans: a fault that is always there
     /// hides the bugs that need its absence.
     pub fn draw(choose: &mut dyn Choose) -> Self {
-        Self {
+        let mut plan = Self {
             cluster: Cluster::draw(choose),
             store: StoreShape::draw(choose),
             work: Work::draw(choose),
@@ -142,7 +148,12 @@ impl Plan {
             net: NetFaults::draw(choose),
             clock: ClockFaults::draw(choose),
             process: ProcessFaults::draw(choose),
-        }
+        };
+        // Younger than the rest, and drawn behind it: what came before keeps its seeds.
+        plan.net.partitions = *pick(choose, &[0, 0, 1, 4], "plan.net.partitions");
+        plan.net.partition_max_us = *pick(choose, &[500_000, 30_000_000], "plan.net.partition_max");
+        plan.process.clients = *pick(choose, &[0, 0, 2], "plan.process.clients");
+        plan
     }
 
     /// The same plan without these families of faults.
@@ -154,8 +165,14 @@ impl Plan {
                     self.clock = ClockFaults { drift_ppm: 0, jumps: 0, jump_max_ms: 0 };
                 }
                 Family::Disk => self.disk = self.disk.muted(),
-                Family::Net => (self.net.cut, self.net.stall, self.net.black_hole) = (0, 0, 0),
-                Family::Process => (self.process.deaths, self.process.pauses) = (0, 0),
+                Family::Net => {
+                    (self.net.cut, self.net.stall, self.net.black_hole) = (0, 0, 0);
+                    self.net.partitions = 0;
+                }
+                Family::Process => {
+                    (self.process.deaths, self.process.pauses) = (0, 0);
+                    self.process.clients = 0;
+                }
             }
         }
         self
@@ -206,6 +223,8 @@ impl NetFaults {
             stall: *pick(choose, &[0, 0, 10], "plan.net.stall"),
             stall_max_us: *pick(choose, &[100_000, 10_000_000], "plan.net.stall_max"),
             black_hole: *pick(choose, &[0, 500], "plan.net.black_hole"),
+            partitions: 0,
+            partition_max_us: 0,
         }
     }
 }
@@ -229,6 +248,7 @@ impl ProcessFaults {
             down_max_us: *pick(choose, &[10_000, 5_000_000], "plan.process.down_max"),
             pauses: *pick(choose, &[0, 0, 2], "plan.process.pauses"),
             pause_max_us: *pick(choose, &[100_000, 60_000_000], "plan.process.pause_max"),
+            clients: 0,
         }
     }
 }

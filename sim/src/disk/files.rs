@@ -186,6 +186,24 @@ impl Files {
             .collect()
     }
 
+    /// A part of what is durable of one file.
+    pub(super) fn durable_part(&self, path: &str, from: u64, len: usize) -> Option<Vec<u8>> {
+        let table = &self.names.durable;
+        let inode = table.paths.get(path)?;
+        let end = (from + len as u64).min(table.len(*inode));
+        let media = &self.nodes[inode].media;
+        let mut part = Vec::with_capacity(len);
+        let mut at = from;
+        while at < end {
+            let (page, inside) = (at / page::PAGE as u64, page::size(at % page::PAGE as u64));
+            let page = media.get(u32::try_from(page).expect("a simulated file has few pages"));
+            let to = page::PAGE.min(inside + page::size(end - at));
+            part.extend_from_slice(&page[inside..to]);
+            at += (to - inside) as u64;
+        }
+        Some(part)
+    }
+
     /// What processes see, as far as no process has it mapped.
     pub(super) fn seen(&mut self) -> BTreeMap<String, Vec<u8>> {
         let paths: Vec<_> = self.names.live.paths.clone().into_iter().collect();

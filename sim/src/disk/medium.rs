@@ -129,6 +129,11 @@ impl Medium {
         self.lock().files.durable()
     }
 
+    /// What is durable of `len` bytes of one file, from `from` on; `None` if there is no such file.
+    pub fn durable_part(&self, path: &str, from: u64, len: usize) -> Option<Vec<u8>> {
+        self.lock().files.durable_part(path, from, len)
+    }
+
     /// Folds in both images. While a process has files mapped, [`SimDisk::digest`] knows more.
     pub fn digest(&self, into: &mut Digest) {
         self.lock().files.digest(into);

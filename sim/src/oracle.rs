@@ -1,0 +1,98 @@
+//! Oracles: what must be true of every run, each in a file of its own.
+//!
+//! | oracle | invariant |
+//! |---|---|
+//! | [`promises`] | I1, I5, I6: what was acknowledged or seen stays where it was, but for the loss contract |
+//! | [`honest`] | I2: an acknowledgement under SYNC_FLUSH speaks of bytes that are on the medium |
+//! | [`order`] | I16: a producer's messages lie in a queue in the order of sending |
+//! | [`delivery`] | I10: what survives is delivered, and no committed offset passes anything undelivered |
+//! | [`derived`] | I7: queues are a function of the log |
+//! | [`holds`] | every request is answered once; no pull waits in front of a message |
+//! | [`locks`] | I16: a queue is locked for one client of a group at a time |
+//! | [`metadata`] | I15: acknowledged topics survive, offsets are never more than was committed |
+//! | [`routes`] | I19: name servers list who lives, and not for long who does not |
+//!
+//! **The loss contract.** A kill loses nothing that was acknowledged. A power failure loses nothing
+//! that was acknowledged `Ok` under SYNC_FLUSH to a sender who waited, and nothing that lay below
+//! the position up to which the log was on the medium at that moment; the medium is asked, not the
+//! broker. Everything else it may lose.
+//!
+//! Oracles read the [`History`] and the stores' bytes. They do not know how a node is driven.
+
+pub mod delivery;
+pub mod derived;
+pub mod holds;
+pub mod honest;
+pub mod image;
+pub mod locks;
+pub mod metadata;
+pub mod order;
+pub mod promises;
+pub mod routes;
+
+use std::collections::BTreeMap;
+
+use hotfire_storage::text::Text;
+
+use crate::ring::Violation;
+use crate::workload::history::History;
+use image::Image;
+
+/// What an oracle says.
+pub type Verdict = Result<(), Violation>;
+
+/// The oracles that follow the history.
+#[derive(Debug)]
+pub struct Oracles {
+    read: usize,
+    /// What is promised, and where.
+    pub promises: promises::Promises,
+    /// What was delivered, and committed.
+    pub delivery: delivery::Delivery,
+    /// Who holds which queue.
+    pub locks: locks::Locks,
+    /// Which topics exist.
+    pub metadata: metadata::Metadata,
+}
+
+impl Oracles {
+    /// Oracles of brokers that flush as `sync_flush` says.
+    pub fn new(sync_flush: bool) -> Self {
+        Self {
+            read: 0,
+            promises: promises::Promises::new(sync_flush),
+            delivery: delivery::Delivery::default(),
+            locks: locks::Locks::default(),
+            metadata: metadata::Metadata::default(),
+        }
+    }
+
+    /// Reads what the history has to say since the last time.
+    pub fn follow(&mut self, history: &History) -> Verdict {
+        for (now, fact) in history.since(self.read) {
+            self.promises.follow(fact, history)?;
+            self.delivery.follow(fact, history)?;
+            self.locks.follow(*now, fact)?;
+            self.metadata.follow(fact, history);
+        }
+        self.read = history.len();
+        Ok(())
+    }
+
+    /// A broker has started, over this image of its store.
+    pub fn began(&mut self, broker: &Text, life: u32, image: &Image, history: &History) -> Verdict {
+        self.promises.began(broker, image, history)?;
+        self.delivery.began(broker, life, image);
+        order::check(broker, image, history)
+    }
+
+    /// All is quiet: everything holds that can be asked of the stores, by broker.
+    pub fn quiet(&self, images: &BTreeMap<Text, Image>, history: &History) -> Verdict {
+        for (broker, image) in images {
+            self.promises.check(broker, image, history)?;
+            self.delivery.check(broker, image)?;
+            order::check(broker, image, history)?;
+        }
+        Ok(())
+    }
+}

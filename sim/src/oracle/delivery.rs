@@ -1,0 +1,130 @@
+//! I10: after quiescence each message of a store was consumed by each group, and no committed
+//! offset passes a message that was not delivered.
+//!
+//! Excused: under ASYNC_FLUSH a consumer sees what a power failure can take. If it does, the queue
+//! counts the same offsets again, and a consumer whose own position is ahead of the queue skips
+//! them as soon as the queue has grown past it. Offsets between the queue's end after the failure
+//! and the furthest position of the group before it are excused for that group. An answer that was
+//! under way while the broker died and came back brings such a position as well.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hotfire_storage::text::Text;
+
+use super::Verdict;
+use super::image::{Image, Placed};
+use crate::ring::Violation;
+use crate::workload::history::{Fact, History};
+use crate::workload::message::{Id, Lane};
+
+/// What a group did with a queue.
+#[derive(Debug, Default)]
+struct Progress {
+    consumed: BTreeSet<(u64, Id)>,
+    committed: BTreeSet<u64>,
+    /// The furthest that it consumed or committed.
+    next: u64,
+    /// Below, offsets from `.0` on may have been skipped.
+    skipped: Vec<(u64, u64)>,
+}
+
+/// What was delivered.
+#[derive(Debug, Default)]
+pub struct Delivery {
+    groups: BTreeMap<Text, BTreeMap<Lane, Progress>>,
+    /// Of each broker: its process now, and where each queue ended when that began.
+    ends: BTreeMap<Text, (u32, Ends)>,
+}
+
+/// Where queues end.
+type Ends = BTreeMap<(Text, i32), u64>;
+
+impl Delivery {
+    /// Takes a fact in.
+    pub fn follow(&mut self, fact: &Fact, _: &History) -> Verdict {
+        match fact {
+            Fact::Consumed { life, group, lane, offset, id: Some(id), .. } => {
+                let ends = self.ends.get(&lane.broker).filter(|(now, _)| now > life);
+                let queue = (lane.topic.clone(), lane.queue);
+                let end = ends.map(|(_, ends)| ends.get(&queue).copied().unwrap_or(0));
+                let progress = self.progress(group, lane);
+                if let Some(end) = end.filter(|end| end <= offset) {
+                    progress.skipped.push((end, offset + 1));
+                }
+                progress.consumed.insert((*offset, *id));
+                progress.next = progress.next.max(offset + 1);
+            }
+            Fact::Committed { group, lane, next } => {
+                let progress = self.progress(group, lane);
+                progress.committed.insert(*next);
+                progress.next = progress.next.max(*next);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Groups that must exist even if they never consume anything.
+    pub fn expect(&mut self, group: &Text) {
+        self.groups.entry(group.clone()).or_default();
+    }
+
+    fn progress(&mut self, group: &Text, lane: &Lane) -> &mut Progress {
+        self.groups.entry(group.clone()).or_default().entry(lane.clone()).or_default()
+    }
+
+    /// A broker is back, perhaps with less than before.
+    pub fn began(&mut self, broker: &Text, life: u32, image: &Image) {
+        let end = |messages: &BTreeMap<u64, Placed>| {
+            messages.last_key_value().map_or(0, |(offset, _)| offset + 1)
+        };
+        let ends = image.queues().map(|(topic, queue, all)| ((topic.clone(), queue), end(all)));
+        self.ends.insert(broker.clone(), (life, ends.collect()));
+        let lanes = self.groups.values_mut().flatten();
+        for (lane, progress) in lanes.filter(|(lane, _)| lane.broker == *broker) {
+            let queue = image.queue(&lane.topic, lane.queue);
+            let end = queue.map_or(0, end);
+            if end < progress.next {
+                progress.skipped.push((end, progress.next));
+            }
+        }
+    }
+
+    /// The first message of a store that a group has not consumed and could not skip.
+    pub fn missing(&self, broker: &Text, image: &Image) -> Option<String> {
+        let none = Progress::default();
+        for (topic, queue, messages) in image.queues() {
+            let lane = Lane { broker: broker.clone(), topic: topic.clone(), queue };
+            for (group, lanes) in &self.groups {
+                let progress = lanes.get(&lane).unwrap_or(&none);
+                let missing = messages.iter().find(|(offset, placed)| {
+                    let excused = |(from, to): &(u64, u64)| (*from..*to).contains(*offset);
+                    placed.id.is_some_and(|id| !progress.consumed.contains(&(**offset, id)))
+                        && !progress.skipped.iter().any(excused)
+                });
+                if let Some((offset, placed)) = missing {
+                    let id = placed.id.expect("others are not missed");
+                    return Some(format!("{group} never got {id} of {lane}, offset {offset}"));
+                }
+            }
+        }
+        None
+    }
+
+    /// Everything was delivered.
+    pub fn check(&self, broker: &Text, image: &Image) -> Verdict {
+        let missing = self.missing(broker, image);
+        missing.map_or(Ok(()), |what| Err(Violation::new("everything is delivered", what)))
+    }
+
+    /// What a group ever committed on a queue.
+    pub fn committed(&self, group: &Text, lane: &Lane) -> impl Iterator<Item = u64> {
+        let progress = self.groups.get(group).and_then(|lanes| lanes.get(lane));
+        progress.into_iter().flat_map(|progress| progress.committed.iter().copied())
+    }
+
+    /// The groups.
+    pub fn groups(&self) -> impl Iterator<Item = &Text> {
+        self.groups.keys()
+    }
+}

@@ -1,0 +1,95 @@
+//! A store's log, read from its bytes by nobody's code but ours.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use hotfire_storage::text::Text;
+
+use crate::workload::message::{Found, Id, parse};
+
+/// Where logs lie.
+const DIR: &str = "commitlog/";
+
+/// A record of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Its position.
+    pub at: u64,
+    /// Its bytes.
+    pub size: u32,
+    /// Which message, if it is one of ours.
+    pub id: Option<Id>,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// The records of a log, by queue and offset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// Where the log ends: the first byte that is not part of a good record.
+    pub end: u64,
+    queues: BTreeMap<(Text, i32), BTreeMap<u64, Placed>>,
+    /// Offsets that a queue counts twice, if there are any.
+    pub twice: Vec<(Text, i32, u64)>,
+}
+
+impl Image {
+    /// Reads the log among these files.
+    pub fn read(files: &BTreeMap<String, Vec<u8>>) -> Self {
+        let mut image = Self::default();
+        let logs = files.range(DIR.to_owned()..).take_while(|(path, _)| path.starts_with(DIR));
+        let mut expected = None;
+        for (path, bytes) in logs {
+            let Ok(start) = path[DIR.len()..].parse::<u64>() else { continue };
+            if expected.is_some_and(|expected| expected != start) {
+                break;
+            }
+            if !image.read_file(start, bytes) {
+                break;
+            }
+            expected = Some(start + bytes.len() as u64);
+        }
+        image
+    }
+
+    /// Reads one file; is it full?
+    fn read_file(&mut self, start: u64, bytes: &[u8]) -> bool {
+        let mut at = 0;
+        self.end = start;
+        loop {
+            match parse(&bytes[at..]) {
+                Found::Blank => {
+                    self.end = start + bytes.len() as u64;
+                    return true;
+                }
+                Found::Record(record) if record.at == start + at as u64 => {
+                    let body = Bytes::copy_from_slice(record.body);
+                    let placed = Placed { at: record.at, size: record.size, id: record.id, body };
+                    let key = (Text::from(record.topic), record.queue);
+                    let queue = self.queues.entry(key.clone()).or_default();
+                    if queue.insert(record.offset, placed).is_some() {
+                        self.twice.push((key.0, key.1, record.offset));
+                    }
+                    at += record.size as usize;
+                    self.end = start + at as u64;
+                }
+                Found::Nothing | Found::Record(_) => return at == bytes.len(),
+            }
+        }
+    }
+
+    /// The message at an offset of a queue.
+    pub fn get(&self, topic: &Text, queue: i32, offset: u64) -> Option<&Placed> {
+        self.queues.get(&(topic.clone(), queue))?.get(&offset)
+    }
+
+    /// The messages of a queue, by offset.
+    pub fn queue(&self, topic: &Text, queue: i32) -> Option<&BTreeMap<u64, Placed>> {
+        self.queues.get(&(topic.clone(), queue))
+    }
+
+    /// Every queue that has a message.
+    pub fn queues(&self) -> impl Iterator<Item = (&Text, i32, &BTreeMap<u64, Placed>)> {
+        self.queues.iter().map(|((topic, queue), messages)| (topic, *queue, messages))
+    }
+}

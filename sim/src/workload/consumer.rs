@@ -1,0 +1,479 @@
+//! A member of a consumer group: heartbeats, the group's list of members, an average allocation of
+//! queues, pulls with long polling from the committed offset, commits on their own and within
+//! pulls; locks, if the group consumes in order.
+//!
+//! Allocation is done broker by broker: each broker lists the members connected to it, and its
+//! queues are divided among those.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hotfire_core::domain::{BrokerNotice, BrokerRequest, BrokerResponse, Pull, PullStatus, Pulled};
+use hotfire_storage::text::Text;
+use hotfire_storage::time::Mono;
+
+use super::calls::Calls;
+use super::history::{Fact, History};
+use super::lane::{self, Held, Step, message_queue, queue_ref};
+use super::message::{self, Found, Lane};
+use super::routes::Routes;
+use super::{Act, Ask, Client, Event, Peer, Reply};
+use crate::choose::{Choose, Stream};
+
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a broker may hold a pull.
+const HOLD: Duration = Duration::from_secs(15);
+const BEAT_EVERY: Duration = Duration::from_secs(30);
+const LIST_EVERY: Duration = Duration::from_secs(20);
+const COMMIT_EVERY: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_millis(200);
+
+/// The model.
+#[derive(Debug)]
+pub struct Consumer {
+    client: Text,
+    group: Text,
+    topics: Vec<Text>,
+    ordered: bool,
+    routes: Routes,
+    calls: Calls<What>,
+    brokers: BTreeMap<Text, Tie>,
+    lanes: BTreeMap<Lane, Held>,
+    closing: Vec<Peer>,
+}
+
+/// What is between a consumer and a broker.
+#[derive(Debug)]
+struct Tie {
+    addr: Text,
+    beat_at: Mono,
+    has_beaten: bool,
+    list_at: Mono,
+    members: Option<Vec<Text>>,
+    asked: bool,
+}
+
+impl Tie {
+    /// When the next question is due. Who is not known to the broker is in no list.
+    fn due(&self) -> Mono {
+        match self {
+            Self { asked: true, .. } => Mono::from_micros(u64::MAX),
+            Self { has_beaten: true, .. } => self.beat_at.min(self.list_at),
+            Self { .. } => self.beat_at,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum What {
+    Beat { broker: Text },
+    Commit { lane: Lane, next: u64 },
+    List { broker: Text },
+    Lock { lane: Lane, asked: Mono },
+    Offset { lane: Lane },
+    Pull { lane: Lane },
+    Route { topic: Text },
+    Unlock,
+}
+
+impl Consumer {
+    /// A member of `group`; in an ordered one it locks queues before it consumes them.
+    pub fn new(
+        number: u32,
+        group: &str,
+        ordered: bool,
+        topics: Vec<Text>,
+        name_servers: u32,
+    ) -> Self {
+        Self {
+            client: format!("10.1.0.{number}@consumer").into(),
+            group: group.into(),
+            routes: Routes::new(topics.iter().cloned(), name_servers, number),
+            topics,
+            ordered,
+            calls: Calls::default(),
+            brokers: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            closing: Vec::new(),
+        }
+    }
+
+    fn broker_at(&mut self, peer: &Peer) -> Option<(&Text, &mut Tie)> {
+        let Peer::Broker(addr) = peer else { return None };
+        self.brokers.iter_mut().find(|(_, tie)| tie.addr == *addr)
+    }
+
+    fn call(&mut self, now: Mono, broker: &Text, request: BrokerRequest, what: What) -> Act {
+        let peer = Peer::Broker(self.brokers[broker].addr.clone());
+        let patience = if let What::Pull { .. } = what { HOLD + PATIENCE } else { PATIENCE };
+        let id = self.calls.start(now, &peer, patience, what);
+        Act::Call { id, peer, ask: Ask::Broker(request), oneway: false }
+    }
+
+    /// Nothing will come of it: try again a little later.
+    fn failed(&mut self, now: Mono, what: What) {
+        let again = now.after(RETRY);
+        match what {
+            What::Beat { broker } => {
+                let tie = self.brokers.get_mut(&broker).expect("ties stay");
+                (tie.asked, tie.beat_at) = (false, again);
+            }
+            What::List { broker } => {
+                let tie = self.brokers.get_mut(&broker).expect("ties stay");
+                (tie.asked, tie.list_at) = (false, again);
+            }
+            What::Commit { lane, .. } => {
+                if let Some(held) = self.lanes.get_mut(&lane) {
+                    (held.committed, held.commit_at) = (None, again);
+                }
+            }
+            What::Lock { lane, .. } | What::Offset { lane } | What::Pull { lane } => {
+                if let Some(held) = self.lanes.get_mut(&lane) {
+                    (held.is_asked, held.again) = (false, again);
+                }
+            }
+            What::Route { topic } => self.routes.answered(now, &topic, None),
+            What::Unlock => {}
+        }
+    }
+
+    fn answered(&mut self, now: Mono, life: u32, what: What, reply: Reply, history: &mut History) {
+        match (what, reply) {
+            (What::Route { topic }, Reply::Name(answer)) => {
+                self.routes.answered(now, &topic, Some(&answer));
+            }
+            (What::Beat { broker }, Reply::Broker(BrokerResponse::Heartbeat { .. }, _)) => {
+                let tie = self.brokers.get_mut(&broker).expect("ties stay");
+                if !tie.has_beaten {
+                    tie.list_at = now;
+                }
+                (tie.asked, tie.has_beaten) = (false, true);
+                tie.beat_at = now.after(BEAT_EVERY);
+            }
+            (What::List { broker }, Reply::Broker(BrokerResponse::Consumers(members), _)) => {
+                let tie = self.brokers.get_mut(&broker).expect("ties stay");
+                (tie.asked, tie.list_at) = (false, now.after(LIST_EVERY));
+                tie.members = Some(members);
+            }
+            (What::Lock { lane, asked }, Reply::Broker(BrokerResponse::Locked(got), _)) => {
+                self.locked(now, life, &lane, asked, !got.is_empty(), history);
+            }
+            (What::Offset { lane }, Reply::Broker(response, _)) => {
+                self.positioned(now, &lane, &response);
+            }
+            (What::Commit { lane, next }, Reply::Broker(BrokerResponse::Done, _)) => {
+                if let Some(held) = self.lanes.get_mut(&lane) {
+                    held.kept = Some(next);
+                }
+            }
+            (What::Pull { lane }, Reply::Broker(BrokerResponse::Pulled(pulled), records)) => {
+                self.pulled(now, life, &lane, &pulled, &records, history);
+            }
+            (What::Pull { lane }, Reply::Broker(BrokerResponse::Refused { .. }, _)) => {
+                // As real clients do when a subscription is not known: say it again.
+                let tie = self.brokers.get_mut(&lane.broker).expect("ties stay");
+                tie.beat_at = tie.beat_at.min(now.after(RETRY));
+                self.failed(now, What::Pull { lane });
+            }
+            (what, _) => self.failed(now, what),
+        }
+    }
+
+    fn locked(
+        &mut self,
+        now: Mono,
+        life: u32,
+        lane: &Lane,
+        asked: Mono,
+        got: bool,
+        history: &mut History,
+    ) {
+        let Some(held) = self.lanes.get_mut(lane) else { return };
+        held.is_asked = false;
+        held.again = now.after(RETRY);
+        if got {
+            (held.step, held.again) = (Step::Offset, now);
+            let (group, client) = (self.group.clone(), self.client.clone());
+            history.add(now, Fact::Locked { life, group, client, lane: lane.clone(), asked });
+        }
+    }
+
+    fn positioned(&mut self, now: Mono, lane: &Lane, response: &BrokerResponse) {
+        let Some(held) = self.lanes.get_mut(lane) else { return };
+        held.is_asked = false;
+        match response {
+            BrokerResponse::Offset(next) => {
+                held.next = u64::try_from(*next).unwrap_or(0);
+                (held.step, held.again) = (Step::Pull, now);
+            }
+            // "Not found": a group that never committed begins at the oldest message.
+            BrokerResponse::Refused { .. } => {
+                held.next = 0;
+                (held.step, held.again) = (Step::Pull, now.after(RETRY));
+            }
+            _ => held.again = now.after(RETRY),
+        }
+    }
+
+    fn pulled(
+        &mut self,
+        now: Mono,
+        life: u32,
+        lane: &Lane,
+        pulled: &Pulled,
+        records: &[Bytes],
+        history: &mut History,
+    ) {
+        let Some(held) = self.lanes.get_mut(lane) else { return };
+        (held.is_asked, held.again) = (false, now);
+        held.next = pulled.next.get();
+        if pulled.status != PullStatus::Found {
+            // Not in a circle without time passing.
+            held.again = now.after(Duration::from_millis(5));
+            return;
+        }
+        for bytes in records {
+            let mut rest = &bytes[..];
+            while let Found::Record(record) = message::parse(rest) {
+                rest = &rest[record.size as usize..];
+                let fact = Fact::Consumed {
+                    life,
+                    group: self.group.clone(),
+                    client: self.client.clone(),
+                    lane: Lane {
+                        broker: lane.broker.clone(),
+                        topic: record.topic.into(),
+                        queue: record.queue,
+                    },
+                    offset: record.offset,
+                    at: record.at,
+                    size: record.size,
+                    id: record.id,
+                    body: bytes.slice_ref(record.body),
+                };
+                history.add(now, fact);
+            }
+            assert!(rest.is_empty(), "an answer to a pull ends where a record does");
+        }
+    }
+
+    /// Follows routes and members: ties to new brokers, queues gained and lost.
+    fn rebalance(&mut self, now: Mono, history: &mut History) -> Option<Act> {
+        for topic in &self.topics {
+            for place in self.routes.of(topic) {
+                self.brokers.entry(place.broker.clone()).or_insert_with(|| Tie {
+                    addr: place.addr.clone(),
+                    beat_at: now,
+                    has_beaten: false,
+                    list_at: now,
+                    members: None,
+                    asked: false,
+                });
+            }
+        }
+        let mut mine = Vec::new();
+        for topic in &self.topics {
+            for place in self.routes.of(topic) {
+                let Some(members) = &self.brokers[&place.broker].members else { continue };
+                let count = u32::try_from(members.len()).expect("few");
+                let Some(index) = members.iter().position(|id| *id == self.client) else {
+                    continue;
+                };
+                let share = lane::share(u32::try_from(index).expect("few"), count, place.queues);
+                let (broker, topic) = (&place.broker, topic);
+                mine.extend(share.map(|queue| Lane {
+                    broker: broker.clone(),
+                    topic: topic.clone(),
+                    queue: i32::try_from(queue).expect("few"),
+                }));
+            }
+        }
+        for lane in &mine {
+            self.lanes.entry(lane.clone()).or_insert_with(|| Held::new(self.ordered));
+        }
+        let lost = self.lanes.keys().find(|lane| self.is_taken(lane, &mine)).cloned()?;
+        self.give_up(now, lost, history)
+    }
+
+    /// A queue of a broker whose members are known, which is not ours. A broker that is not
+    /// listed at the moment keeps its queues: it may come back.
+    fn is_taken(&self, lane: &Lane, mine: &[Lane]) -> bool {
+        let listed = self.routes.of(&lane.topic).iter().any(|place| place.broker == lane.broker);
+        listed && self.brokers[&lane.broker].members.is_some() && !mine.contains(lane)
+    }
+
+    /// Commits a queue that somebody else will consume, and unlocks it.
+    fn give_up(&mut self, now: Mono, lane: Lane, history: &mut History) -> Option<Act> {
+        let held = self.lanes.get(&lane).expect("it was just found").clone();
+        if held.step == Step::Pull && held.committed != Some(held.next) {
+            return Some(self.commit(now, &lane, history));
+        }
+        self.lanes.remove(&lane);
+        if !self.ordered {
+            return None;
+        }
+        let (group, client) = (self.group.clone(), self.client.clone());
+        let queues = vec![message_queue(&lane)];
+        let broker = lane.broker.clone();
+        let fact = Fact::Unlocked { group: group.clone(), client: client.clone(), lane };
+        history.add(now, fact);
+        let unlock = BrokerRequest::Unlock { group, client_id: client, queues };
+        Some(self.call(now, &broker, unlock, What::Unlock))
+    }
+
+    fn commit(&mut self, now: Mono, lane: &Lane, history: &mut History) -> Act {
+        let held = self.lanes.get_mut(lane).expect("only queues that are held are committed");
+        let next = held.next;
+        (held.committed, held.commit_at) = (Some(next), now.after(COMMIT_EVERY));
+        let group = self.group.clone();
+        history.add(now, Fact::Committed { group: group.clone(), lane: lane.clone(), next });
+        let offset = i64::try_from(next).expect("offsets are small");
+        let request = BrokerRequest::UpdateOffset { group, of: queue_ref(lane), offset };
+        self.call(now, &lane.broker, request, What::Commit { lane: lane.clone(), next })
+    }
+
+    /// Heartbeats and lists that are due.
+    fn keep_ties(&mut self, now: Mono) -> Option<Act> {
+        let (broker, tie) = self.brokers.iter_mut().find(|(_, tie)| tie.due() <= now)?;
+        tie.asked = true;
+        let broker = broker.clone();
+        if tie.beat_at <= now || !tie.has_beaten {
+            let beat = lane::heartbeat(&self.client, &self.group, &self.topics);
+            let beat = BrokerRequest::Heartbeat(Box::new(beat));
+            return Some(self.call(now, &broker, beat, What::Beat { broker: broker.clone() }));
+        }
+        let list = BrokerRequest::ConsumerList { group: self.group.clone() };
+        Some(self.call(now, &broker, list, What::List { broker: broker.clone() }))
+    }
+
+    /// The next question about a queue, or a commit.
+    fn consume(&mut self, now: Mono, dice: &mut Stream, history: &mut History) -> Option<Act> {
+        let commits = |held: &Held| {
+            held.step == Step::Pull && held.commit_at <= now && held.committed != Some(held.next)
+        };
+        if let Some(lane) = self.lanes.iter().find(|(_, held)| commits(held)).map(|(l, _)| l) {
+            return Some(self.commit(now, &lane.clone(), history));
+        }
+        let is_due = |held: &Held| !held.is_asked && held.again <= now;
+        let (lane, held) = self.lanes.iter_mut().find(|(_, held)| is_due(held))?;
+        held.is_asked = true;
+        let (lane, step) = (lane.clone(), held.step);
+        let (group, client_id) = (self.group.clone(), self.client.clone());
+        match step {
+            Step::Lock => {
+                let queues = vec![message_queue(&lane)];
+                let lock = BrokerRequest::Lock { group, client_id, queues };
+                Some(self.call(now, &lane.broker.clone(), lock, What::Lock { lane, asked: now }))
+            }
+            Step::Offset => {
+                let of = queue_ref(&lane);
+                let query = BrokerRequest::QueryOffset { group, of, zero_if_absent: None };
+                Some(self.call(now, &lane.broker.clone(), query, What::Offset { lane }))
+            }
+            Step::Pull => Some(self.pull(now, lane, dice, history)),
+        }
+    }
+
+    fn pull(&mut self, now: Mono, lane: Lane, dice: &mut Stream, history: &mut History) -> Act {
+        let held = self.lanes.get_mut(&lane).expect("it was just found");
+        let offset = i64::try_from(held.next).expect("offsets are small");
+        let (group, next) = (self.group.clone(), held.next);
+        let commits = held.committed != Some(next) && dice.chance(200, "work.commit_in_pull");
+        if commits {
+            let group = group.clone();
+            history.add(now, Fact::Committed { group, lane: lane.clone(), next });
+        }
+        let pull = BrokerRequest::Pull(Box::new(Pull {
+            group,
+            from: queue_ref(&lane),
+            offset,
+            max_messages: *crate::choose::pick(dice, &[32, 1, 3], "work.pull_max"),
+            max_bytes: None,
+            commit: commits.then_some(offset),
+            hold_ms: Some(u64::try_from(HOLD.as_millis()).expect("short")),
+            subscription: dice.chance(500, "work.pull_sub").then(|| "*".into()),
+            sub_version: 1,
+            expression_type: None,
+        }));
+        self.call(now, &lane.broker.clone(), pull, What::Pull { lane })
+    }
+
+    /// All calls to a broker are lost, and with its process its memory of us may be.
+    fn parted(&mut self, now: Mono, peer: &Peer) {
+        self.calls.lost(peer).into_iter().for_each(|what| self.failed(now, what));
+        self.routes.doubt(now);
+        let Some((broker, tie)) = self.broker_at(peer) else { return };
+        (tie.has_beaten, tie.beat_at) = (false, now.after(RETRY));
+        let broker = broker.clone();
+        let ordered = self.ordered;
+        for (lane, held) in &mut self.lanes {
+            if lane.broker == broker && ordered {
+                (held.step, held.again) = (Step::Lock, now.after(RETRY));
+            }
+        }
+    }
+}
+
+impl Client for Consumer {
+    fn event(&mut self, now: Mono, event: Event, history: &mut History) {
+        match event {
+            Event::Answered { id, life, reply } => {
+                if let Some(what) = self.calls.answered(id) {
+                    self.answered(now, life, what, reply, history);
+                }
+            }
+            Event::Closed(peer) => self.parted(now, &peer),
+            Event::Noticed(peer, BrokerNotice::ConsumerIdsChanged { .. }) => {
+                if let Some((_, tie)) = self.broker_at(&peer) {
+                    tie.list_at = now;
+                }
+            }
+        }
+    }
+
+    fn act(&mut self, now: Mono, dice: &mut Stream, history: &mut History) -> Option<Act> {
+        for (peer, what) in self.calls.late(now) {
+            self.failed(now, what);
+            if dice.chance(500, "work.gives_up") {
+                self.closing.push(peer);
+            }
+        }
+        if let Some(peer) = self.closing.pop() {
+            self.parted(now, &peer);
+            return Some(Act::Close(peer));
+        }
+        if let Some((peer, topic, ask)) = self.routes.ask(now) {
+            let id = self.calls.start(now, &peer, PATIENCE, What::Route { topic });
+            return Some(Act::Call { id, peer, ask, oneway: false });
+        }
+        self.rebalance(now, history)
+            .or_else(|| self.keep_ties(now))
+            .or_else(|| self.consume(now, dice, history))
+    }
+
+    fn wake(&self) -> Mono {
+        let ties = self.brokers.values().map(Tie::due);
+        let lanes = self.lanes.values().filter(|held| !held.is_asked).map(|held| held.again);
+        let is_new = |held: &&Held| held.step == Step::Pull && held.committed != Some(held.next);
+        let commits = self.lanes.values().filter(is_new).map(|held| held.commit_at);
+        let times = ties.chain(lanes).chain(commits);
+        let times = times.chain(self.routes.wake()).chain(self.calls.deadline());
+        times.min().unwrap_or(Mono::from_micros(u64::MAX))
+    }
+
+    /// It has said, and been told, how far it is with each of its queues.
+    fn is_done(&self) -> bool {
+        self.lanes.values().all(|held| held.step == Step::Pull && held.kept == Some(held.next))
+    }
+
+    fn state(&self) -> String {
+        let lanes = self.lanes.iter().map(|(lane, held)| {
+            let Held { step, is_asked, next, kept, .. } = held;
+            format!("{lane} {step:?} next {next} kept {kept:?} asked {is_asked}")
+        });
+        let lanes: Vec<String> = lanes.collect();
+        let ties: Vec<_> = self.brokers.iter().map(|(name, tie)| (name, &tie.members)).collect();
+        format!("consumer {} of {}: {lanes:?}, {ties:?}", self.client, self.group)
+    }
+}

@@ -1,0 +1,178 @@
+//! What clients saw, and what was done to the brokers, in order. Oracles judge this and nothing
+//! else that clients could know.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use hotfire_core::domain::{Code, SendStatus};
+use hotfire_storage::text::Text;
+use hotfire_storage::time::Mono;
+
+use super::message::{Id, Lane};
+
+/// A message that was sent at least once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Where to.
+    pub lane: Lane,
+    /// Its number among the producer's messages to that queue; `None` for a one-way message, of
+    /// which no order is promised.
+    pub sequence: Option<u64>,
+    /// Its body.
+    pub body: Bytes,
+    /// Does its sender wait for the promise of the broker's policy?
+    pub promised: bool,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// A send was acknowledged.
+    Acked {
+        /// By which process of the broker.
+        life: u32,
+        /// What was promised.
+        status: SendStatus,
+        /// The messages, in order.
+        ids: Vec<Id>,
+        /// The first one's offset.
+        offset: u64,
+        /// Where each lies in the log.
+        at: Vec<u64>,
+    },
+    /// A broker started, over what it found.
+    Began {
+        /// Which.
+        broker: Text,
+        /// Its how-many-eth process.
+        life: u32,
+    },
+    /// A consumer asked to keep an offset for its group.
+    Committed {
+        /// Group.
+        group: Text,
+        /// Queue.
+        lane: Lane,
+        /// The next message to consume.
+        next: u64,
+    },
+    /// A consumer got a message.
+    Consumed {
+        /// By which process of the broker.
+        life: u32,
+        /// Group.
+        group: Text,
+        /// Who.
+        client: Text,
+        /// From which queue.
+        lane: Lane,
+        /// The offset in the record.
+        offset: u64,
+        /// The record's position.
+        at: u64,
+        /// Its bytes.
+        size: u32,
+        /// Which message; `None` if it is not one of ours, which is wrong in itself.
+        id: Option<Id>,
+        /// Its body.
+        body: Bytes,
+    },
+    /// A topic was created as asked.
+    Created {
+        /// On which broker.
+        broker: Text,
+        /// Topic.
+        topic: Text,
+        /// Its queues.
+        queues: u32,
+    },
+    /// A broker died.
+    Died {
+        /// Which.
+        broker: Text,
+        /// If its machine lost power: below which position all log was on the medium. Asked of the
+        /// medium, not of the broker.
+        durable: Option<u64>,
+    },
+    /// A consumer holds queues for itself.
+    Locked {
+        /// By which process of the broker.
+        life: u32,
+        /// Group.
+        group: Text,
+        /// Who.
+        client: Text,
+        /// Which.
+        lane: Lane,
+        /// When it had asked.
+        asked: Mono,
+    },
+    /// A send was refused.
+    Refused {
+        /// Why.
+        code: Code,
+        /// The messages.
+        ids: Vec<Id>,
+    },
+    /// A send went out.
+    Sent {
+        /// The messages.
+        ids: Vec<Id>,
+    },
+    /// A consumer gave up what it had locked.
+    Unlocked {
+        /// Group.
+        group: Text,
+        /// Who.
+        client: Text,
+        /// Which.
+        lane: Lane,
+    },
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub struct History {
+    facts: Vec<(Mono, Fact)>,
+    messages: BTreeMap<Id, Message>,
+    sends: u64,
+}
+
+impl History {
+    /// Writes a fact down.
+    pub fn add(&mut self, now: Mono, fact: Fact) {
+        self.sends += u64::from(matches!(fact, Fact::Sent { .. }));
+        self.facts.push((now, fact));
+    }
+
+    /// A message that is about to be sent for the first time.
+    pub fn made(&mut self, id: Id, message: Message) {
+        let before = self.messages.insert(id, message);
+        assert!(before.is_none(), "{id} is made once");
+    }
+
+    /// Everything from fact number `from` on.
+    pub fn since(&self, from: usize) -> &[(Mono, Fact)] {
+        &self.facts[from..]
+    }
+
+    /// How many facts there are.
+    pub const fn len(&self) -> usize {
+        self.facts.len()
+    }
+
+    /// Is there none?
+    pub const fn is_empty(&self) -> bool {
+        self.facts.is_empty()
+    }
+
+    /// The messages, by identity.
+    pub const fn messages(&self) -> &BTreeMap<Id, Message> {
+        &self.messages
+    }
+
+    /// How often something was sent: the clock that faults go by.
+    pub const fn sends(&self) -> u64 {
+        self.sends
+    }
+}

@@ -1,0 +1,372 @@
+//! A producer: asks for routes, sends to queues that it selects, and repeats what was not
+//! acknowledged until it is. A repetition carries the same identity, so duplicates are legal, and
+//! known.
+//!
+//! Per queue one send is under way at a time, so "the order of sending" is an order; several
+//! queues at once make syncs shared. A one-way message is sent and forgotten.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hotfire_core::domain::{
+    BrokerRequest, BrokerResponse, CreateTopic, Positions, QueueRef, Send, Sent,
+};
+use hotfire_storage::text::Text;
+use hotfire_storage::time::{Mono, Wall};
+
+use super::calls::Calls;
+use super::history::{Fact, History, Message};
+use super::message::{self, Id, Lane};
+use super::routes::{Routes, TEMPLATE};
+use super::{Act, Ask, Client, Event, Peer, Reply};
+use crate::choose::{Choose, Stream};
+
+/// How long a producer waits for an acknowledgement (`sendMsgTimeout`).
+const PATIENCE: Duration = Duration::from_secs(3);
+/// What a record has besides its body and topic, at most, in the records made here.
+const RECORD_REST: u32 = 350;
+
+/// What a producer is to do.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Its number.
+    pub number: u32,
+    /// Topics it sends to.
+    pub topics: Vec<Text>,
+    /// A topic that it creates first, on every broker.
+    pub creates: Option<Text>,
+    /// Queues of a topic.
+    pub queues: u32,
+    /// Messages.
+    pub messages: u32,
+    /// The largest body.
+    pub body_max: u32,
+    /// The largest record, or batch of records, that brokers take.
+    pub record_max: u32,
+    /// Between two sends, at most.
+    pub think_max: Duration,
+    /// Sends under way at the same time.
+    pub window: usize,
+    /// Name servers.
+    pub name_servers: u32,
+}
+
+/// The model.
+#[derive(Debug)]
+pub struct Producer {
+    order: Order,
+    routes: Routes,
+    calls: Calls<What>,
+    made: u32,
+    sequences: BTreeMap<Lane, u64>,
+    jobs: Vec<Job>,
+    next_send: Mono,
+    closing: Vec<Peer>,
+    /// Brokers on which the topic to be created is not known to exist; `None`: not listed yet.
+    creating: Option<BTreeMap<Text, bool>>,
+    create_at: Mono,
+}
+
+#[derive(Debug)]
+struct Job {
+    ids: Vec<Id>,
+    bodies: Vec<Bytes>,
+    lane: Lane,
+    oneway: bool,
+    wait: bool,
+    batch: bool,
+    is_out: bool,
+    again: Mono,
+}
+
+#[derive(Debug)]
+enum What {
+    Create { broker: Text },
+    Route { topic: Text },
+    Send { lane: Lane },
+}
+
+impl Producer {
+    /// A producer with this order.
+    pub fn new(order: Order) -> Self {
+        let mut topics = order.topics.clone();
+        topics.push(TEMPLATE.into());
+        Self {
+            routes: Routes::new(topics, order.name_servers, order.number),
+            creating: order.creates.is_none().then(BTreeMap::new),
+            order,
+            calls: Calls::default(),
+            made: 0,
+            sequences: BTreeMap::new(),
+            jobs: Vec::new(),
+            next_send: Mono::ZERO,
+            closing: Vec::new(),
+            create_at: Mono::ZERO,
+        }
+    }
+
+    fn group(&self) -> Text {
+        format!("producers-{}", self.order.number).into()
+    }
+
+    fn call(&mut self, now: Mono, peer: Peer, ask: Ask, what: What) -> Act {
+        let id = self.calls.start(now, &peer, PATIENCE, what);
+        Act::Call { id, peer, ask, oneway: false }
+    }
+
+    /// Something was asked and no answer will be waited for any more.
+    fn failed(&mut self, now: Mono, what: What) {
+        self.routes.doubt(now);
+        match what {
+            What::Create { .. } => self.create_at = now.after(Duration::from_millis(200)),
+            What::Route { topic } => self.routes.answered(now, &topic, None),
+            What::Send { lane } => self.again(now, &lane),
+        }
+    }
+
+    fn again(&mut self, now: Mono, lane: &Lane) {
+        if let Some(job) = self.jobs.iter_mut().find(|job| job.is_out && job.lane == *lane) {
+            job.is_out = false;
+            job.again = now.after(Duration::from_millis(100));
+        }
+    }
+
+    fn sent(&mut self, now: Mono, life: u32, lane: &Lane, sent: &Sent, history: &mut History) {
+        let job = self.jobs.iter().position(|job| job.is_out && job.lane == *lane);
+        let job = self.jobs.remove(job.expect("an open call has its job"));
+        let at = match &sent.at {
+            Positions::One(at) => vec![at.get()],
+            Positions::Many(many) => many.iter().map(|at| at.get()).collect(),
+        };
+        let offset = sent.queue_offset.get();
+        history.add(now, Fact::Acked { life, status: sent.status, ids: job.ids, offset, at });
+    }
+
+    fn answered(&mut self, now: Mono, life: u32, what: What, reply: &Reply, history: &mut History) {
+        match (what, reply) {
+            (What::Route { topic }, Reply::Name(answer)) => {
+                self.routes.answered(now, &topic, Some(answer));
+            }
+            (What::Create { broker }, Reply::Broker(BrokerResponse::Done, _)) => {
+                let topic = self.order.creates.clone().expect("it was asked for");
+                let queues = self.order.queues;
+                history.add(now, Fact::Created { broker: broker.clone(), topic, queues });
+                self.creating.as_mut().expect("it was listed").insert(broker, true);
+            }
+            (What::Send { lane }, Reply::Broker(BrokerResponse::Sent(sent), _)) => {
+                self.sent(now, life, &lane, sent, history);
+            }
+            (What::Send { lane }, Reply::Broker(BrokerResponse::Refused { code, .. }, _)) => {
+                let job = self.jobs.iter().find(|job| job.is_out && job.lane == lane);
+                let ids = job.expect("an open call has its job").ids.clone();
+                history.add(now, Fact::Refused { code: *code, ids });
+                self.again(now, &lane);
+            }
+            (what, _) => self.failed(now, what),
+        }
+    }
+
+    /// The next broker on which the topic is to be created.
+    fn create(&mut self, now: Mono) -> Option<Act> {
+        let topic = self.order.creates.clone()?;
+        let places = self.routes.of(TEMPLATE).to_vec();
+        if self.creating.is_none() && !places.is_empty() {
+            let list = places.iter().map(|place| (place.broker.clone(), false));
+            self.creating = Some(list.collect());
+        }
+        let is_asked = self.calls.iter().any(|what| matches!(what, What::Create { .. }));
+        if is_asked || now < self.create_at {
+            return None;
+        }
+        let (broker, _) = self.creating.as_ref()?.iter().find(|(_, done)| !**done)?;
+        let (broker, addr) = (broker.clone(), self.routes.addr(broker)?.clone());
+        let queues = i32::try_from(self.order.queues).expect("few");
+        let ask = Ask::Broker(BrokerRequest::CreateTopic(Box::new(CreateTopic {
+            topic,
+            read_queues: queues,
+            write_queues: queues,
+            perm: 6,
+            sys_flag: 0,
+            order: false,
+            attributes: None,
+        })));
+        Some(self.call(now, Peer::Broker(addr), ask, What::Create { broker }))
+    }
+
+    fn is_creating(&self) -> bool {
+        self.creating.as_ref().is_none_or(|list| list.values().any(|done| !done))
+    }
+
+    /// Makes the next message, or batch, if it is time and a queue is free.
+    fn make(&mut self, now: Mono, dice: &mut Stream, history: &mut History) {
+        if self.made >= self.order.messages
+            || now < self.next_send
+            || self.jobs.len() >= self.order.window
+            || self.is_creating()
+        {
+            return;
+        }
+        let Some(lane) = self.choose_lane(dice) else { return };
+        let think = u64::try_from(self.order.think_max.as_micros()).expect("short");
+        self.next_send = now.after(Duration::from_micros(dice.below(think + 1, "work.think")));
+        let kind = dice.below(10, "work.kind");
+        let (batch, oneway, wait) = (kind == 1 || kind == 2, kind == 3, kind != 4);
+        let count = if batch { dice.range(1, 5, "work.batch") } else { 1 };
+        let mut job = Job {
+            ids: Vec::new(),
+            bodies: Vec::new(),
+            lane: lane.clone(),
+            oneway,
+            wait,
+            batch,
+            is_out: false,
+            again: now,
+        };
+        let mut room = self.order.record_max;
+        for _ in 0..count {
+            let len = 1 + dice.below(u64::from(self.order.body_max), "work.body");
+            let body_len = usize::try_from(len).expect("bodies are small");
+            let size = u32::try_from(len).expect("bodies are small") + RECORD_REST;
+            if self.made >= self.order.messages || (size > room && !job.ids.is_empty()) {
+                break;
+            }
+            room = room.saturating_sub(size);
+            let id = Id { producer: self.order.number, number: self.made };
+            self.made += 1;
+            let body = message::body(id, body_len);
+            let sequence = (!oneway).then(|| {
+                let next = self.sequences.entry(lane.clone()).or_default();
+                *next += 1;
+                *next
+            });
+            let promised = wait && !oneway;
+            let made = Message { lane: lane.clone(), sequence, body: body.clone(), promised };
+            history.made(id, made);
+            job.ids.push(id);
+            job.bodies.push(body);
+        }
+        self.jobs.push(job);
+    }
+
+    /// A queue without a send under way, of any topic.
+    fn choose_lane(&mut self, dice: &mut Stream) -> Option<Lane> {
+        let topic = &self.order.topics[dice.index(self.order.topics.len(), "work.topic")];
+        let known = self.routes.of(topic);
+        // A topic without a route will be created from the template, by the first send to it.
+        let places = if known.is_empty() { self.routes.of(TEMPLATE) } else { known };
+        if places.is_empty() {
+            return None;
+        }
+        let place = &places[dice.index(places.len(), "work.broker")];
+        let queues = place.queues.min(self.order.queues);
+        let queue = dice.below(u64::from(queues.max(1)), "work.queue");
+        let queue = i32::try_from(queue).expect("few");
+        let lane = Lane { broker: place.broker.clone(), topic: topic.clone(), queue };
+        (!self.jobs.iter().any(|job| job.lane == lane)).then_some(lane)
+    }
+
+    /// Sends what is due.
+    fn send(&mut self, now: Mono, history: &mut History) -> Option<Act> {
+        let is_due = |job: &Job| !job.is_out && job.again <= now;
+        let routes = &self.routes;
+        let known = |job: &Job| routes.addr(&job.lane.broker).is_some();
+        let at = self.jobs.iter().position(|job| is_due(job) && known(job))?;
+        let addr = self.routes.addr(&self.jobs[at].lane.broker)?.clone();
+        let request = self.request(now, &self.jobs[at]);
+        let (peer, ask) = (Peer::Broker(addr), Ask::Broker(request));
+        let job = &mut self.jobs[at];
+        history.add(now, Fact::Sent { ids: job.ids.clone() });
+        if job.oneway {
+            self.jobs.remove(at);
+            return Some(Act::Call { id: self.calls.oneway(), peer, ask, oneway: true });
+        }
+        job.is_out = true;
+        let lane = job.lane.clone();
+        Some(self.call(now, peer, ask, What::Send { lane }))
+    }
+
+    fn request(&self, now: Mono, job: &Job) -> BrokerRequest {
+        let (body, properties) = if job.batch {
+            let messages: Vec<_> = job.ids.iter().copied().zip(job.bodies.clone()).collect();
+            let wait = if job.wait { "" } else { "WAIT\u{1}false\u{2}" };
+            (message::batch(&messages, job.wait), wait.to_owned())
+        } else {
+            (job.bodies[0].clone(), message::properties(job.ids[0], job.wait))
+        };
+        BrokerRequest::Send(Box::new(Send {
+            group: self.group(),
+            to: QueueRef { topic: job.lane.topic.clone(), queue: job.lane.queue },
+            default_topic: TEMPLATE.into(),
+            default_queues: i32::try_from(self.order.queues).expect("few"),
+            sys_flag: 0,
+            born: Wall::from_millis(i64::try_from(now.as_micros() / 1000).expect("runs are short")),
+            flag: 0,
+            properties: properties.into(),
+            reconsume_times: 0,
+            max_reconsume_times: None,
+            unit_mode: false,
+            batch: job.batch,
+            body,
+        }))
+    }
+}
+
+impl Client for Producer {
+    fn event(&mut self, now: Mono, event: Event, history: &mut History) {
+        match event {
+            Event::Answered { id, life, reply } => {
+                // An answer that comes too late acknowledges a repetition's twin: not recorded,
+                // the repetition has its own.
+                if let Some(what) = self.calls.answered(id) {
+                    self.answered(now, life, what, &reply, history);
+                }
+            }
+            Event::Closed(peer) => {
+                self.calls.lost(&peer).into_iter().for_each(|what| self.failed(now, what));
+            }
+            Event::Noticed(..) => {}
+        }
+    }
+
+    fn act(&mut self, now: Mono, dice: &mut Stream, history: &mut History) -> Option<Act> {
+        for (peer, what) in self.calls.late(now) {
+            self.failed(now, what);
+            // Half of all timeouts give the connection up, so that late answers are met as well.
+            if dice.chance(500, "work.gives_up") {
+                self.closing.push(peer);
+            }
+        }
+        if let Some(peer) = self.closing.pop() {
+            self.calls.lost(&peer).into_iter().for_each(|what| self.failed(now, what));
+            return Some(Act::Close(peer));
+        }
+        if let Some((peer, topic, ask)) = self.routes.ask(now) {
+            return Some(self.call(now, peer, ask, What::Route { topic }));
+        }
+        self.create(now).or_else(|| {
+            self.make(now, dice, history);
+            self.send(now, history)
+        })
+    }
+
+    fn wake(&self) -> Mono {
+        let jobs = self.jobs.iter().filter(|job| !job.is_out).map(|job| job.again);
+        let next = (self.made < self.order.messages).then_some(self.next_send);
+        let times = jobs.chain(next).chain(self.routes.wake()).chain(self.calls.deadline());
+        times.min().unwrap_or(Mono::from_micros(u64::MAX))
+    }
+
+    fn is_done(&self) -> bool {
+        self.made >= self.order.messages && self.jobs.is_empty()
+    }
+
+    fn state(&self) -> String {
+        let jobs = self.jobs.iter().map(|job| {
+            format!("{} to {}{}", job.ids[0], job.lane, if job.is_out { ", asked" } else { "" })
+        });
+        let jobs: Vec<String> = jobs.collect();
+        let (made, of) = (self.made, self.order.messages);
+        format!("producer {}: {made} of {of} made, {jobs:?}", self.order.number)
+    }
+}

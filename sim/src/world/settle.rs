@@ -1,0 +1,196 @@
+//! The second phase: nothing fails any more, and everything that was promised comes true.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hotfire_core::domain::{BrokerRequest, BrokerResponse, NameRequest, NameResponse, QueueRef};
+use hotfire_storage::text::Text;
+use hotfire_storage::time::Mono;
+
+use super::faults::Death;
+use super::{Actor, World, stuck};
+use crate::choose::Choose;
+use crate::oracle::image::Image;
+use crate::oracle::{Verdict, derived, metadata, routes};
+use crate::workload::message::Lane;
+
+const SECOND: u64 = 1_000_000;
+/// Within this everything must have come to rest.
+const REST: u64 = 300 * SECOND;
+/// Registrations come every 30 s, and a broken tie is noticed by one.
+const ROUTED: u64 = 75 * SECOND;
+/// A broker that says nothing is gone after 120 s and a scan of 5 s, on a slow clock.
+const EXPIRED: u64 = 140 * SECOND;
+
+impl World<'_> {
+    /// Heals, waits, judges; then kills everything once more, and judges again.
+    pub(super) fn settle(&mut self) -> Verdict {
+        self.heal()?;
+        let healed = self.now;
+        while !self.is_at_rest() {
+            if self.now > healed + REST {
+                return Err(stuck(self.stuck()));
+            }
+            self.go_on(SECOND / 2)?;
+        }
+        self.go_on((healed + ROUTED).saturating_sub(self.now))?;
+        self.judge_stores()?;
+        self.judge_offsets()?;
+        self.judge_routes()?;
+        self.last_deaths()
+    }
+
+    /// Goes on for some time.
+    fn go_on(&mut self, us: u64) -> Verdict {
+        let until = self.now + us;
+        while self.timeline.first_key_value().is_some_and(|((time, _), _)| *time <= until) {
+            self.step()?;
+        }
+        self.now = until;
+        Ok(())
+    }
+
+    fn heal(&mut self) -> Verdict {
+        self.healed = true;
+        self.planned.clear();
+        self.net.heal();
+        let muted = self.run.plan.disk.muted();
+        for at in 0..self.names.len() {
+            self.names[at].paused_until = 0;
+            self.start_name(at);
+            self.turn_at(Actor::Name(at), self.now);
+        }
+        for at in 0..self.brokers.len() {
+            let node = &mut self.brokers[at];
+            node.medium.set_faults(muted.clone());
+            (node.paused_until, node.fuse) = (0, None);
+            self.start_broker(at)?;
+            self.turn_at(Actor::Broker(at), self.now);
+        }
+        Ok(())
+    }
+
+    fn images(&self) -> BTreeMap<Text, Image> {
+        let up = self.brokers.iter().filter(|node| node.broker.is_some());
+        up.map(|node| (node.name.clone(), node.image())).collect()
+    }
+
+    /// Is everything sent, consumed and committed?
+    fn is_at_rest(&self) -> bool {
+        self.clients.iter().all(|node| node.model().is_done())
+            && self.brokers.iter().all(|node| node.broker.is_some())
+            && self.missing().is_none()
+    }
+
+    fn missing(&self) -> Option<String> {
+        let images = self.images();
+        images.iter().find_map(|(broker, image)| self.oracles.delivery.missing(broker, image))
+    }
+
+    fn stuck(&self) -> String {
+        format!("{:?}\n{}", self.missing(), self.state())
+    }
+
+    fn judge_stores(&mut self) -> Verdict {
+        self.oracles.follow(&self.history)?;
+        self.oracles.quiet(&self.images(), &self.history)?;
+        for node in &self.brokers {
+            let broker = node.broker.as_ref().expect("all are up");
+            derived::check(broker.store(), &node.image())?;
+            node.requests.check_age(Mono::from_micros(self.now))?;
+            node.medium.verify();
+        }
+        Ok(())
+    }
+
+    /// Whatever a broker believes of a group's offset was once committed.
+    fn judge_offsets(&mut self) -> Verdict {
+        let groups: Vec<Text> = self.oracles.delivery.groups().cloned().collect();
+        let queues = i32::try_from(self.run.plan.cluster.queues).expect("few");
+        for at in 0..self.brokers.len() {
+            for group in &groups {
+                for topic in self.topics.clone() {
+                    for queue in 0..queues {
+                        self.judge_offset(at, group, &topic, queue)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_offset(&mut self, at: usize, group: &Text, topic: &Text, queue: i32) -> Verdict {
+        let of = QueueRef { topic: topic.clone(), queue };
+        let query = BrokerRequest::QueryOffset { group: group.clone(), of, zero_if_absent: None };
+        let Some(BrokerResponse::Offset(known)) = self.probe_broker(at, query)? else {
+            return Ok(());
+        };
+        let broker = self.brokers[at].name.clone();
+        let lane = Lane { broker, topic: topic.clone(), queue };
+        let what = format!("{group} on {lane}");
+        metadata::check_offset(&what, known, self.oracles.delivery.committed(group, &lane))
+    }
+
+    fn judge_routes(&mut self) -> Verdict {
+        let alive: BTreeSet<Text> = self.brokers.iter().map(|node| node.name.clone()).collect();
+        for name in 0..self.names.len() {
+            self.judge_brokers(name, &alive)?;
+            for at in 0..self.brokers.len() {
+                let broker = self.brokers[at].name.clone();
+                let topics: Vec<Text> = self.oracles.metadata.topics(&broker).cloned().collect();
+                for topic in topics {
+                    let ask = NameRequest::Route { topic: topic.clone() };
+                    let answer = self.probe_name(name, ask);
+                    let route = match &answer {
+                        Some(NameResponse::Route(route)) => Some(route),
+                        _ => None,
+                    };
+                    routes::check_topic(name, &topic, &broker, route)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_brokers(&mut self, name: usize, alive: &BTreeSet<Text>) -> Verdict {
+        let Some(NameResponse::ClusterInfo(listed)) =
+            self.probe_name(name, NameRequest::ClusterInfo)
+        else {
+            unreachable!("a name server says whom it knows");
+        };
+        routes::check_brokers(name, &listed, alive)
+    }
+
+    /// Every broker dies. The dead are forgotten by name servers; and what they were trusted with
+    /// is there when they come back.
+    fn last_deaths(&mut self) -> Verdict {
+        let power = self.process.chance(700, "process.last");
+        let how = if power { Death::Power } else { Death::Kill };
+        for at in 0..self.brokers.len() {
+            self.broker_dies(at, how)?;
+        }
+        // They stay dead for now.
+        self.timeline.retain(|_, event| !matches!(event, super::Event::Start(_)));
+        self.go_on(EXPIRED)?;
+        for name in 0..self.names.len() {
+            self.judge_brokers(name, &BTreeSet::new())?;
+        }
+        for at in 0..self.brokers.len() {
+            self.start_broker(at)?;
+        }
+        while self.brokers.iter().any(|node| node.broker.is_none()) {
+            self.go_on(SECOND)?;
+        }
+        self.judge_stores_after_death()
+    }
+
+    fn judge_stores_after_death(&mut self) -> Verdict {
+        for (broker, image) in &self.images() {
+            self.oracles.promises.check(broker, image, &self.history)?;
+        }
+        for node in &self.brokers {
+            let broker = node.broker.as_ref().expect("all have just started");
+            derived::check(broker.store(), &node.image())?;
+        }
+        Ok(())
+    }
+}
