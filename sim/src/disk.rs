@@ -347,7 +347,8 @@ impl Disk for SimDisk {
         let before = inner.flights.last_due(&request.path);
         let due = inner.now.after(latency).max(before.unwrap_or_default());
         let is_sync = matches!(request.what, What::Sync { .. });
-        let early = is_sync && before.is_none() && inner.luck.dice.chance(500, "disk.sync.early");
+        let share = if is_sync && before.is_none() { inner.luck.faults.sync_early } else { 0 };
+        let early = inner.luck.dice.chance(share, "disk.sync.early");
         drop(inner);
         let outcome = early.then(|| {
             let done = self.run(&request, |inner, request| {

@@ -2,10 +2,10 @@
 //!
 //! | oracle | invariant |
 //! |---|---|
-//! | [`promises`] | I1, I5, I6: what was acknowledged or seen stays where it was, but for the loss contract |
+//! | [`promises`] | I1, I5, I6: what was acknowledged or seen stays where it was |
 //! | [`honest`] | I2: an acknowledgement under SYNC_FLUSH speaks of bytes that are on the medium |
 //! | [`order`] | I16: a producer's messages lie in a queue in the order of sending |
-//! | [`delivery`] | I10: what survives is delivered, and no committed offset passes anything undelivered |
+//! | [`delivery`] | I10: what survives is delivered, nothing committed passes what is not |
 //! | [`derived`] | I7: queues are a function of the log |
 //! | [`holds`] | every request is answered once; no pull waits in front of a message |
 //! | [`locks`] | I16: a queue is locked for one client of a group at a time |

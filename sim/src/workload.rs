@@ -2,10 +2,10 @@
 //!
 //! | room | what |
 //! |---|---|
-//! | [`message`] | messages with an identity, and a parser of records that owes the product nothing |
+//! | [`message`] | messages with an identity, and a parser of records of our own |
 //! | [`producer`] | sends until everything is acknowledged |
 //! | [`consumer`] | a member of a group: joins, rebalances, pulls, commits |
-//! | [`history`] | what was sent, acknowledged, refused, consumed, committed: data for oracles |
+//! | [`history`] | what was sent, acknowledged, consumed, committed: data for oracles |
 //!
 //! Clients are machines of the same shape as the product's: told what happened, asked what to do.
 //! They know neither how nodes are driven nor what a connection is made of, so the lockstep world

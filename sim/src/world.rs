@@ -20,6 +20,8 @@
 mod broker;
 mod clients;
 mod clock;
+#[cfg(test)]
+mod crash_points;
 mod faults;
 mod names;
 mod net;

@@ -30,6 +30,9 @@ pub struct Faults {
     /// Syncs that say done and do nothing. A disk that lies breaks every promise: 0 in every
     /// drawn plan, for canaries and mutants only.
     pub sync_lies: u32,
+    /// Syncs that take their copy when they start, and not when they end: no fault, but never
+    /// known.
+    pub sync_early: u32,
     /// Writes between two spontaneous writebacks, on average; 0 for none at all.
     pub writeback_every: u64,
     /// Pages of a spontaneous writeback that fail.
@@ -63,6 +66,7 @@ impl Faults {
             op_fails: 0,
             sync_fails: 0,
             sync_lies: 0,
+            sync_early: 500,
             writeback_every: 0,
             writeback_fails: 0,
             kind: 0,

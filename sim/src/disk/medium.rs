@@ -129,6 +129,12 @@ impl Medium {
         self.lock().files.durable()
     }
 
+    /// What a process would see that starts now: every path and its bytes. Files that a process has
+    /// mapped are known to its [`SimDisk::seen`].
+    pub fn seen(&self) -> BTreeMap<String, Vec<u8>> {
+        self.lock().files.seen()
+    }
+
     /// What is durable of `len` bytes of one file, from `from` on; `None` if there is no such file.
     pub fn durable_part(&self, path: &str, from: u64, len: usize) -> Option<Vec<u8>> {
         self.lock().files.durable_part(path, from, len)

@@ -52,6 +52,27 @@ impl Image {
         image
     }
 
+    /// Up to where a log is on the medium: how far whole records of `durable` are what processes
+    /// see. A page that got there alone can make a record look whole that is not, since a record's
+    /// checksum covers its body only.
+    pub fn durable_end(
+        durable: &BTreeMap<String, Vec<u8>>,
+        seen: &BTreeMap<String, Vec<u8>>,
+    ) -> u64 {
+        let (image, live) = (Self::read(durable), Self::read(seen));
+        let records = |image: &Self| {
+            let all = image.queues.iter().flat_map(|(queue, placed)| {
+                placed
+                    .iter()
+                    .map(|(offset, placed)| (placed.at, (queue.clone(), *offset, placed.clone())))
+            });
+            all.collect::<BTreeMap<_, _>>()
+        };
+        let (records, live) = (records(&image), records(&live));
+        let torn = records.iter().find(|(at, record)| live.get(at) != Some(record));
+        torn.map_or(image.end, |(at, _)| *at)
+    }
+
     /// Reads one file; is it full?
     fn read_file(&mut self, start: u64, bytes: &[u8]) -> bool {
         let mut at = 0;

@@ -58,6 +58,8 @@ pub(super) struct BrokerNode {
     pub(super) ties: Vec<Tie>,
     pub(super) opaque: i32,
     restarts: bool,
+    /// Starts in a row that failed.
+    failures: u32,
     log: Column,
 }
 
@@ -75,6 +77,15 @@ impl BrokerNode {
             )
         });
         format!("{name} life {life}: {up:?}, {} requests", requests.len())
+    }
+
+    /// Below it, all of the log is on the medium: the medium says so.
+    fn durable_end(&self) -> u64 {
+        let seen = match &self.broker {
+            Some(broker) => broker.store().disk().seen(),
+            None => self.medium.seen(),
+        };
+        Image::durable_end(&self.medium.durable(), &seen)
     }
 
     /// What its disk shows, read by us.
@@ -110,6 +121,7 @@ impl World<'_> {
             ties,
             opaque: 0,
             restarts: false,
+            failures: 0,
             log,
         });
         self.at(0, Event::Start(Actor::Broker(self.brokers.len() - 1)));
@@ -157,7 +169,7 @@ impl World<'_> {
         let node = &mut self.brokers[at];
         node.clock.born = self.now;
         node.medium.advance(Mono::from_micros(self.now));
-        let durable = Image::read(&node.medium.durable()).end;
+        let durable = node.durable_end();
         let powers = self.run.ledger.count(Strike::DiskPowerFailed);
         let opened = Broker::open(node.medium.mount(), settings, config, node.clock.now(self.now));
         let broker = match opened {
@@ -168,7 +180,7 @@ impl World<'_> {
             Err(error) => return self.not_started(at, &error, durable, powers),
         };
         node.life += 1;
-        (node.silent, node.restarts) = (false, false);
+        (node.silent, node.restarts, node.failures) = (false, false, 0);
         node.broker = Some(broker);
         let (name, life) = (node.name.clone(), node.life);
         self.turn_at(Actor::Broker(at), self.now);
@@ -183,7 +195,8 @@ impl World<'_> {
     }
 
     fn not_started(&mut self, at: usize, error: &OpenError, durable: u64, powers: u64) -> Verdict {
-        let node = &self.brokers[at];
+        let node = &mut self.brokers[at];
+        node.failures += 1;
         node.log.say(Mark::Died, format_args!("in its boot: {error}"));
         let fault = match error {
             OpenError::Store(hotfire_storage::OpenError::Disk(fault))
@@ -207,8 +220,14 @@ impl World<'_> {
         Ok(())
     }
 
+    /// It starts some time later; after failures in a row ever later, as supervisors do.
     fn start_later(&mut self, at: usize) {
         let down = self.process.below(self.run.plan.process.down_max_us.max(1), "process.down");
+        let patience = match self.brokers[at].failures {
+            0 => 0,
+            failures => 1_000 << failures.min(12),
+        };
+        let down = down + patience;
         self.at(self.now + down, Event::Start(Actor::Broker(at)));
     }
 
@@ -219,7 +238,7 @@ impl World<'_> {
             return self.broker_stops(at);
         }
         let node = &mut self.brokers[at];
-        let durable = (how == Death::Power).then(|| Image::read(&node.medium.durable()).end);
+        let durable = (how == Death::Power).then(|| node.durable_end());
         let was_up = node.broker.is_some();
         match how {
             Death::Power => node.medium.power_fail(),
@@ -235,7 +254,7 @@ impl World<'_> {
 
     fn broker_stops(&mut self, at: usize) -> Verdict {
         let node = &mut self.brokers[at];
-        let durable = Image::read(&node.medium.durable()).end;
+        let durable = node.durable_end();
         let powers = self.run.ledger.count(Strike::DiskPowerFailed);
         let now = node.clock.now(self.now);
         node.medium.advance(Mono::from_micros(self.now));
