@@ -155,6 +155,7 @@ impl NameServer {
                 NameResponse::MemberGroup(self.table.members(&cluster, &broker_name))
             }
             NameRequest::PutKv { namespace, key, value } => {
+                let [namespace, key, value] = [namespace, key, value].map(|text| text.detached());
                 self.kv_changed |= self.kv.put(namespace, key, value);
                 NameResponse::Done
             }
@@ -162,7 +163,9 @@ impl NameServer {
                 let stored = self.table.query_version(now.mono, &broker);
                 NameResponse::DataVersion { changed: stored != Some(version), stored }
             }
-            NameRequest::Register(registration) => self.register(now, caller.conn, &registration),
+            NameRequest::Register(registration) => {
+                self.register(now, caller.conn, &registration.detached())
+            }
             NameRequest::Route { topic } => self.route(&topic),
             NameRequest::SetWritePerm { broker_name, writable } => {
                 let topics = self.table.set_write_perm(&broker_name, writable);

@@ -117,8 +117,38 @@ pub struct Registration {
     pub enable_acting_master: Option<bool>,
     /// Version of the topic table.
     pub data_version: DataVersion,
-    /// All its topics, or (`incremental`: exactly one of them) what changed.
+    /// All its topics; from a broker that is known, also a single one that changed.
     pub topics: Vec<RegisteredTopic>,
+}
+
+impl BrokerIdentity {
+    /// The same, with bytes of its own ([`Text::detached`]).
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self {
+            cluster: self.cluster.detached(),
+            broker_name: self.broker_name.detached(),
+            addr: self.addr.detached(),
+            id: self.id,
+        }
+    }
+}
+
+impl Registration {
+    /// The same, with bytes of its own ([`Text::detached`]): a row of a table must not keep the
+    /// frame that brought it, which holds every topic of a broker.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        let topics = self.topics.into_iter();
+        Self {
+            broker: self.broker.detached(),
+            ha_addr: self.ha_addr.detached(),
+            topics: topics
+                .map(|topic| RegisteredTopic { topic: topic.topic.detached(), ..topic })
+                .collect(),
+            ..self
+        }
+    }
 }
 
 /// What a name server may be asked. Connection ids matter: a broker's death is its connection's.

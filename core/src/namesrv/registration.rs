@@ -73,8 +73,10 @@ impl NameServer {
                  brokers"
             ));
         }
-        let topics = self.table.topic_count() + registration.topics.len();
-        (topics > self.config.max_topics && self.table.topic_count() < topics).then(|| {
+        // Only what is new counts: a broker at the limit goes on being registered.
+        let new = registration.topics.iter().filter(|topic| !self.table.has_topic(&topic.topic));
+        let new = new.count();
+        (new > 0 && self.table.topic_count() + new > self.config.max_topics).then(|| {
             format!(
                 "this name server keeps at most {} topics; raise maxTopics or delete topics",
                 self.config.max_topics

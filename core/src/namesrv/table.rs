@@ -67,7 +67,8 @@ impl Table {
         let holder = known.and_then(|group| group.addrs.get(&broker.id)).cloned();
         match &holder {
             Some(addr) if *addr != broker.addr && self.outranks(broker, addr, registration) => {
-                self.live.remove(&(broker.cluster.clone(), broker.addr.clone()));
+                // Whatever the newcomer was here before, under another id, it no longer is.
+                self.unregister(broker);
                 return Verdict::Outranked;
             }
             None if registration.topics.len() == 1 => return Verdict::Incomplete,
@@ -178,24 +179,28 @@ impl Table {
     }
 
     fn leave(&mut self, cluster: &str, addr: &str) {
-        let Some((name, group)) = self.groups.iter_mut().find(|(_, group)| {
-            group.cluster == *cluster && group.addrs.values().any(|a| a == addr)
-        }) else {
-            return;
-        };
-        let name = name.clone();
+        let held = |group: &BrokerData| group.addrs.values().any(|held| held == addr);
+        let groups = self.groups.iter().filter(|(_, g)| g.cluster == *cluster && held(g));
+        let names: Vec<Text> = groups.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.leave_group(&name, addr);
+        }
+    }
+
+    fn leave_group(&mut self, name: &Text, addr: &str) {
+        let Some(group) = self.groups.get_mut(name) else { return };
         group.addrs.retain(|_, held| held != addr);
         let emptied = group.addrs.is_empty();
         let master_lost =
             group.enable_acting_master && !emptied && !group.addrs.contains_key(&BrokerId::MASTER);
         if emptied {
-            self.groups.remove(&name);
+            self.groups.remove(name);
             self.topics.retain(|_, rows| {
-                rows.remove(&name);
+                rows.remove(name);
                 !rows.is_empty()
             });
         } else if master_lost {
-            for row in self.topics.values_mut().filter_map(|rows| rows.get_mut(&name)) {
+            for row in self.topics.values_mut().filter_map(|rows| rows.get_mut(name)) {
                 row.perm &= !PERM_WRITE;
             }
         }
@@ -294,6 +299,10 @@ impl Table {
 
     pub(super) fn broker_count(&self) -> usize {
         self.live.len()
+    }
+
+    pub(super) fn has_topic(&self, topic: &str) -> bool {
+        self.topics.contains_key(topic)
     }
 
     pub(super) fn topic_count(&self) -> usize {

@@ -172,3 +172,27 @@ fn kv_changes_are_saved_before_they_are_acknowledged_and_only_changes_are() {
     rig.0.handle(at(0), Input::Request { caller: caller(1), request: put() });
     assert!(matches!(rig.0.poll(at(0)), Some(Effect::Answer { .. })));
 }
+
+#[test]
+fn an_outranked_newcomer_leaves_no_ghost_of_its_former_id() {
+    let mut rig = Rig::new();
+    let mut ranked = registration(0, "new:1", &["t", "u"], 1);
+    ranked.data_version.state_version = 9;
+    rig.register(0, 1, registration(1, "old:1", &["t", "u"], 1));
+    rig.register(0, 2, ranked);
+    rig.register(1, 1, registration(0, "old:1", &["t", "u"], 1));
+    let members = NameRequest::MemberGroup { cluster: "c".into(), broker_name: "b".into() };
+    let NameResponse::MemberGroup(group) = rig.ask(1, 9, members) else { panic!() };
+    assert_eq!(group.addrs.values().collect::<Vec<_>>(), ["new:1"]);
+}
+
+#[test]
+fn a_name_server_at_its_limit_of_topics_goes_on_registering_who_is_known() {
+    let config = NameServerConfig { max_topics: 2, ..NameServerConfig::default() };
+    let mut rig = Rig(NameServer::new(config, KvConfig::default(), at(0)));
+    rig.register(0, 1, registration(0, "h:1", &["t", "u"], 1));
+    let again = rig.register(100, 1, registration(0, "h:1", &["t", "u"], 2));
+    assert!(matches!(again, NameResponse::Registered { .. }));
+    let more = rig.register(100, 1, registration(0, "h:1", &["t", "u", "v"], 3));
+    assert!(matches!(more, NameResponse::Refused { .. }));
+}
