@@ -63,6 +63,8 @@ use waiters::Waiters;
 
 /// How often silent clients and expired locks are looked for.
 const SCAN_EVERY: Duration = Duration::from_secs(10);
+/// How long after a state file could not be saved it is tried again.
+const SAVE_AGAIN: Duration = Duration::from_secs(1);
 /// How often queue files are made durable, and the checkpoint moved after them.
 const SYNC_QUEUES_EVERY: Duration = Duration::from_secs(60);
 
@@ -119,6 +121,8 @@ struct Timers {
     register: Mono,
     save_offsets: Mono,
     sync_queues: Mono,
+    /// No state file is saved before.
+    save: Mono,
 }
 
 /// The machine.
@@ -148,6 +152,8 @@ pub struct Broker<D: Disk> {
     outbox: VecDeque<Effect>,
     woken: Vec<hold::Held>,
     readiness: Readiness,
+    /// Why the last sync failed, if it did.
+    sync_fault: Option<Fault>,
 }
 
 impl<D: Disk> Broker<D> {
@@ -159,11 +165,14 @@ impl<D: Disk> Broker<D> {
         config: BrokerConfig,
         now: Now,
     ) -> Result<(Self, Opened), OpenError> {
-        let state::State { mut topics, groups, offsets } = state::load(&mut disk, &config, now)?;
-        let (store, opened) = Store::open(disk, settings, |topic| topics.is_batch(topic))?;
-        for (topic, queue, _) in store.queues() {
-            topics.adopt(now.wall, topic, queue);
+        let state::State { mut topics, groups, mut offsets } =
+            state::load(&mut disk, &config, now)?;
+        let (mut store, opened) = Store::open(disk, settings, |topic| topics.is_batch(topic))?;
+        topics.adopt(now.wall, store.queues().map(|(topic, queue, _)| (topic, queue)));
+        for (name, topic) in topics.iter() {
+            store.declare_batch(name, topic.is_batch());
         }
+        offsets.clamp(|of| store.queue(&of.topic, of.queue).map(|range| range.max));
         let mut rng = Pcg64Mcg::seed_from_u64(config.seed);
         let cluster = &config.identity.cluster;
         let stamp = format!(
@@ -182,6 +191,7 @@ impl<D: Disk> Broker<D> {
                 register: now.mono,
                 save_offsets: now.mono.after(config.save_offsets_every),
                 sync_queues: now.mono.after(SYNC_QUEUES_EVERY),
+                save: now.mono,
             },
             holds: Holds::default(),
             waiters: Waiters::default(),
@@ -195,6 +205,7 @@ impl<D: Disk> Broker<D> {
             stamp: stamp.into(),
             outbox: VecDeque::new(),
             woken: Vec::new(),
+            sync_fault: None,
             readiness: Readiness::new(config.name_servers, topics.version().counter),
             topics,
             groups,
@@ -247,21 +258,29 @@ impl<D: Disk> Broker<D> {
         self.store.lease(span)
     }
 
-    /// Ends in order: everything is flushed, state saved, the store marked as cleanly closed.
-    /// Waiting sends are answered, held pulls released: poll once more afterwards.
+    /// Ends in order: state saved, everything flushed, the store marked as cleanly closed. Waiting
+    /// sends are answered, held pulls released: poll once more afterwards. After a sync that
+    /// failed the store stays marked as open, and the fault is what this returns.
     pub fn stop(&mut self, now: Now) -> Result<(), Fault> {
         self.closed_for_sends = Some("the broker is shutting down; send to another");
         self.refuse_parked(Code::ServiceNotAvailable, "the broker is shutting down");
-        if !self.flush.failed() {
-            state::save_all(self.store.disk_mut(), &self.topics, &self.groups, &self.offsets)?;
-            self.store.close()?;
+        // One fault does not keep the rest from being saved; the first one is reported.
+        let saved =
+            state::save_all(self.store.disk_mut(), &self.topics, &self.groups, &self.offsets);
+        let closed = match &self.sync_fault {
+            Some(fault) => Err(fault.clone()),
+            None => self.store.close(),
+        };
+        if closed.is_ok() {
             self.drain_store(now);
             while let Some((caller, sent)) = self.waiters.stopped() {
                 self.answer(caller, BrokerResponse::Sent(Box::new(sent)));
             }
+        } else {
+            self.abandon_waiters();
         }
         self.release_holds();
-        Ok(())
+        closed.and(saved)
     }
 
     /// Did the disk have anything to say?
@@ -291,7 +310,9 @@ impl<D: Disk> Broker<D> {
             self.retry_parked(now);
         }
         self.run_timers(now);
-        self.save_changes();
+        if self.timers.save <= now.mono {
+            self.save_changes();
+        }
         while let Some((group, conns)) = self.clients.take_changed() {
             self.outbox.extend(conns.into_iter().map(|conn| Effect::Notify {
                 conn,
@@ -338,19 +359,18 @@ impl<D: Disk> Broker<D> {
     fn store_event(&mut self, now: Now, event: StoreEvent) {
         match event {
             StoreEvent::Synced(outcome) => {
-                if let Err(fault) = &outcome {
-                    tracing::error!(%fault, "a sync failed: no more messages are taken");
-                }
                 self.flush.synced(outcome.is_ok());
-                if outcome.is_err() {
+                if let Err(fault) = outcome {
+                    tracing::error!(%fault, "a sync failed: no more messages are taken");
+                    self.sync_fault = Some(fault);
                     self.flush_failed();
                 }
             }
             StoreEvent::RoomReady => self.retry_parked(now),
             StoreEvent::RoomFailed(fault) => {
+                // Tried again, each is answered with the fault, or finds that it needs no file.
                 tracing::error!(%fault, "the store cannot grow");
-                let remark = format!("the store cannot grow: {fault}; send to another broker");
-                self.refuse_parked(Code::ServiceNotAvailable, &remark);
+                self.retry_parked(now);
             }
             StoreEvent::DeleteFailed(fault) => {
                 tracing::warn!(%fault, "a deleted queue's file is still there");
@@ -358,8 +378,9 @@ impl<D: Disk> Broker<D> {
             StoreEvent::Saved { path, outcome } => self.saved(now, path, &outcome),
             StoreEvent::QueuesSynced(Ok(())) => {}
             StoreEvent::QueuesSynced(Err(fault)) => {
-                // Queues are rebuilt from the log: the checkpoint stays where it was.
-                tracing::warn!(%fault, "queue files were not made durable; a restart takes longer");
+                // No message is lost by it, but a disk that fails one sync is not trusted with the
+                // next: the store fails that one too, and sends end there.
+                tracing::error!(%fault, "queue files were not made durable");
             }
         }
     }
@@ -389,7 +410,8 @@ impl<D: Disk> Broker<D> {
 
     fn saved(&mut self, now: Now, path: &str, outcome: &Result<(), Fault>) {
         if let Err(fault) = outcome {
-            tracing::error!(%fault, path, "a state file was not saved");
+            tracing::error!(%fault, path, "a state file was not saved; it is tried again");
+            self.timers.save = now.mono.after(SAVE_AGAIN);
         }
         let durable = outcome.is_ok();
         match path {
@@ -450,6 +472,7 @@ impl<D: Disk> Machine for Broker<D> {
         [
             Some(timers.scan.min(timers.register).min(timers.save_offsets)),
             Some(timers.sync_queues),
+            (self.topics.wants_save() || self.groups.wants_save()).then_some(timers.save),
             self.flush.deadline(),
             self.waiters.deadline(),
             self.holds.deadline(),

@@ -119,7 +119,7 @@ impl Clients {
         beat: Heartbeat,
     ) -> Result<bool, (Code, String)> {
         for group in beat.producers {
-            self.check_room(&group, self.producers.len(), self.producers.get(&group))?;
+            self.check_room(caller.conn, &group, self.producers.len(), self.producers.get(&group))?;
             let member = Member { client_id: beat.client_id.clone(), last_seen: now };
             self.producers.entry(group.clone()).or_default().insert(caller.conn, member);
             self.produces.insert((caller.conn, group));
@@ -129,7 +129,7 @@ impl Clients {
             let known = self.consumers.get(&data.group);
             sub_changed |= known.is_none_or(|group| group.fingerprint != beat.fingerprint);
             if beat.without_sub {
-                self.refresh(now, caller.conn, &data.group);
+                self.refresh(now, caller.conn, &beat.client_id, &data.group);
             } else {
                 self.consume(now, caller.conn, &beat.client_id, beat.fingerprint, data)?;
             }
@@ -147,7 +147,7 @@ impl Clients {
     ) -> Result<(), (Code, String)> {
         let name = data.group.clone();
         let members = self.consumers.get(&name).map(|group| &group.members);
-        self.check_room(&name, self.consumers.len(), members)?;
+        self.check_room(conn, &name, self.consumers.len(), members)?;
         let group = self.consumers.entry(name.clone()).or_insert_with(|| ConsumerGroup::new(&data));
         let member = Member { client_id: client_id.clone(), last_seen: now };
         let joined = group.members.insert(conn, member).is_none();
@@ -160,15 +160,21 @@ impl Clients {
         Ok(())
     }
 
-    fn refresh(&mut self, now: Mono, conn: ConnId, group: &str) {
-        let member = self.consumers.get_mut(group).and_then(|g| g.members.get_mut(&conn));
-        if let Some(member) = member {
-            member.last_seen = now;
+    /// A member that leaves its subscriptions out, since they did not change. On a connection that
+    /// is new to the group it joins: its client will not say more by itself.
+    fn refresh(&mut self, now: Mono, conn: ConnId, client_id: &Text, name: &Text) {
+        let Some(group) = self.consumers.get_mut(name) else { return };
+        let member = Member { client_id: client_id.clone(), last_seen: now };
+        if group.members.insert(conn, member).is_none() {
+            self.consumes.insert((conn, name.clone()));
+            self.changed.insert(name.clone());
         }
     }
 
+    /// Who is in stays in: a full group refuses newcomers only.
     fn check_room(
         &self,
+        conn: ConnId,
         group: &Text,
         groups: usize,
         members: Option<&BTreeMap<ConnId, Member>>,
@@ -179,10 +185,14 @@ impl Clients {
                 Code::SystemError,
                 format!("this broker keeps {groups} groups, its limit: {group} was not added"),
             )),
-            Some(members) if members.len() > limits.clients_per_group => Err((
-                Code::SystemError,
-                format!("the group {group} has {} clients, its limit", members.len()),
-            )),
+            Some(members)
+                if members.len() >= limits.clients_per_group && !members.contains_key(&conn) =>
+            {
+                Err((
+                    Code::SystemError,
+                    format!("the group {group} has {} clients, its limit", members.len()),
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -388,5 +398,7 @@ mod tests {
         beat(&mut c, 0, 1, consumer("a", &["t"], 7, false));
         assert!(!beat(&mut c, 9, 1, consumer("a", &[], 7, true)), "known: nothing to send");
         assert!(beat(&mut c, 9, 1, consumer("a", &["t"], 8, false)), "another fingerprint");
+        assert!(!beat(&mut c, 10, 2, consumer("b", &[], 8, true)), "a reconnected client");
+        assert_eq!(c.client_ids("g"), ["a", "b"]);
     }
 }

@@ -49,14 +49,20 @@ impl Groups {
         self.version
     }
 
-    /// The group exists from now on, and may consume.
+    /// The group exists from now on, and may pull.
+    pub(super) fn check_pull(&mut self, wall: Wall, group: &Text) -> Result<(), Refusal> {
+        self.ensure(wall, group)?;
+        if self.table.get(group).is_some_and(|config| config.consume_enable) {
+            return Ok(());
+        }
+        let remark = format!("subscription group no permission, {group}: consumeEnable=false");
+        Err((Code::NoPermission, remark))
+    }
+
+    /// The group exists from now on.
     pub(super) fn ensure(&mut self, wall: Wall, group: &Text) -> Result<(), Refusal> {
-        if let Some(config) = self.table.get(group) {
-            if config.consume_enable {
-                return Ok(());
-            }
-            let remark = format!("subscription group no permission, {group}: consumeEnable=false");
-            return Err((Code::NoPermission, remark));
+        if self.table.contains_key(group) {
+            return Ok(());
         }
         names::check_group(group)?;
         if !self.auto_create {
@@ -76,16 +82,21 @@ impl Groups {
         Ok(())
     }
 
-    /// Is there a change to save, and no save under way? Asking starts it: the caller saves now.
+    /// Is there a change to save, and no save under way?
+    pub(super) fn wants_save(&self) -> bool {
+        self.saving.is_none() && self.saved < self.version.counter
+    }
+
+    /// The same; asking starts it: the caller saves now.
     pub(super) fn start_save(&mut self) -> bool {
-        let due = self.saving.is_none() && self.saved < self.version.counter;
+        let due = self.wants_save();
         if due {
             self.saving = Some(self.version.counter);
         }
         due
     }
 
-    /// The save ended. One that failed is tried again with the next change.
+    /// The save ended.
     pub(super) fn save_ended(&mut self, durable: bool) {
         let upto = self.saving.take().expect("only a started save ends");
         if durable {

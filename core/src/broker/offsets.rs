@@ -50,6 +50,21 @@ impl Offsets {
         self.changed |= queues.insert(of.queue, next) != Some(next);
     }
 
+    /// Takes back what lies beyond a queue's end: a power loss took those messages, and what is
+    /// appended in their place must be consumed.
+    pub(super) fn clamp(&mut self, end_of: impl Fn(&QueueRef) -> Option<QueueOffset>) {
+        for ((topic, _), queues) in &mut self.table {
+            for (queue, next) in queues {
+                let end = end_of(&QueueRef { topic: topic.clone(), queue: *queue });
+                let end = end.unwrap_or(QueueOffset::ZERO);
+                if *next > end {
+                    *next = end;
+                    self.changed = true;
+                }
+            }
+        }
+    }
+
     pub(super) fn committed(&self, group: &Text, of: &QueueRef) -> Option<QueueOffset> {
         self.table.get(&(of.topic.clone(), group.clone()))?.get(&of.queue).copied()
     }

@@ -30,7 +30,9 @@ impl<D: Disk> Broker<D> {
         let response = match request {
             BrokerRequest::ConsumerList { group } => self.consumer_list(&group)?,
             BrokerRequest::CreateTopic(wanted) => {
-                return Ok((self.topics.create(now.wall, &wanted)?, BrokerResponse::Done));
+                let change = self.topics.create(now.wall, &wanted)?;
+                self.store.declare_batch(&wanted.topic, self.topics.is_batch(&wanted.topic));
+                return Ok((change, BrokerResponse::Done));
             }
             BrokerRequest::EarliestStoreTime(of) => {
                 BrokerResponse::Timestamp(self.earliest(&of).map_or(-1, Wall::as_millis))
@@ -156,9 +158,8 @@ impl<D: Disk> Broker<D> {
         next: i64,
     ) -> Result<BrokerResponse, Refusal> {
         self.groups.ensure(wall, group)?;
-        if self.topics.get(&of.topic).is_none() {
-            return Err(no_topic(&of.topic));
-        }
+        let topic = self.topics.get(&of.topic).ok_or_else(|| no_topic(&of.topic))?;
+        super::topics::check_queue(of, topic.read_queues.max(topic.write_queues))?;
         // Some clients commit -1 for a queue of which they have consumed nothing.
         if next == -1 {
             return Ok(BrokerResponse::Done);

@@ -6,8 +6,7 @@
 //!                          └── parked ◄──────┘                            waiters
 //! ```
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -50,20 +49,19 @@ pub(super) struct ParkedSend {
 #[derive(Debug, Default)]
 pub(super) struct Parked {
     sends: VecDeque<ParkedSend>,
-    topics: BTreeMap<Text, u32>,
+    /// Topics that must wait: whoever comes later must not overtake.
+    topics: BTreeSet<Text>,
     bytes: usize,
-    /// The log itself has no room: nothing can be appended.
-    no_room: bool,
 }
 
 impl Parked {
     fn must_wait(&self, topic: &str) -> bool {
-        self.no_room || self.topics.contains_key(topic)
+        self.topics.contains(topic)
     }
 
     fn push(&mut self, parked: ParkedSend) {
-        self.bytes += parked.send.body.len();
-        *self.topics.entry(parked.send.to.topic.clone()).or_default() += 1;
+        self.bytes += cost(&parked.send);
+        self.topics.insert(parked.send.to.topic.clone());
         self.sends.push_back(parked);
     }
 
@@ -71,7 +69,6 @@ impl Parked {
     fn take(&mut self) -> VecDeque<ParkedSend> {
         self.topics.clear();
         self.bytes = 0;
-        self.no_room = false;
         std::mem::take(&mut self.sends)
     }
 
@@ -98,10 +95,11 @@ impl<D: Disk> Broker<D> {
             return self.refuse(caller, code, remark);
         }
         let topic = &send.to.topic;
+        let deadline = now.mono.after(PARK_MAX);
         if self.must_wait(topic) {
-            return self.park(now, caller, send);
+            return self.park(ParkedSend { caller, send, deadline });
         }
-        self.try_send(now, caller, send);
+        self.try_send(now, ParkedSend { caller, send, deadline });
     }
 
     /// Everything that can be said without the log (2.3). Chooses the queue.
@@ -110,13 +108,6 @@ impl<D: Disk> Broker<D> {
             return Err((Code::ServiceNotAvailable, (*why).to_owned()));
         }
         names::check_sendable(&send.to.topic)?;
-        if self.config.permission & 2 == 0 {
-            let remark = format!(
-                "the broker[{}] sending message is forbidden: brokerPermission has no write bit",
-                self.config.identity.broker_name
-            );
-            return Err((Code::NoPermission, remark));
-        }
         check_size(send, self.config.max_message_size)?;
         // Unconfirmed records count whether somebody waits for them or not: one-way sends too
         // must not outrun a disk that hangs.
@@ -129,6 +120,14 @@ impl<D: Disk> Broker<D> {
             return Err((Code::SystemBusy, remark));
         }
         let topic = self.topics.for_send(wall, send)?;
+        // Only ordered topics are barred: others lose nothing by a broker that drains.
+        if topic.order && self.config.permission & 2 == 0 {
+            let remark = format!(
+                "the broker[{}] sending message is forbidden: brokerPermission has no write bit",
+                self.config.identity.broker_name
+            );
+            return Err((Code::NoPermission, remark));
+        }
         let (read, write) = (topic.read_queues, topic.write_queues);
         super::topics::check_queue(
             &QueueRef { queue: send.to.queue.max(0), ..send.to.clone() },
@@ -153,14 +152,13 @@ impl<D: Disk> Broker<D> {
         self.parked.must_wait(topic) || !self.topics.get(topic).is_some_and(ready)
     }
 
-    fn park(&mut self, now: Now, caller: Caller, send: Box<Send>) {
-        if self.parked.bytes + send.body.len() > self.config.limits.parked_bytes {
+    fn park(&mut self, parked: ParkedSend) {
+        if self.parked.bytes + cost(&parked.send) > self.config.limits.parked_bytes {
             let remark = "[OVERLOAD]system busy, start flow control for a while: the disk is \
                           behind";
-            return self.refuse(caller, Code::SystemBusy, remark.to_owned());
+            return self.refuse(parked.caller, Code::SystemBusy, remark.to_owned());
         }
-        let deadline = now.mono.after(PARK_MAX);
-        self.parked.push(ParkedSend { caller, send, deadline });
+        self.parked.push(parked);
     }
 
     /// Something changed that parked sends may have waited for: try them again, in order.
@@ -181,7 +179,7 @@ impl<D: Disk> Broker<D> {
             } else if self.must_wait(topic) {
                 self.parked.push(ParkedSend { caller, send, deadline });
             } else {
-                self.try_send(now, caller, send);
+                self.try_send(now, ParkedSend { caller, send, deadline });
             }
         }
     }
@@ -193,12 +191,10 @@ impl<D: Disk> Broker<D> {
         }
     }
 
-    fn try_send(&mut self, now: Now, caller: Caller, send: Box<Send>) {
+    fn try_send(&mut self, now: Now, parked: ParkedSend) {
+        let ParkedSend { caller, send, deadline } = parked;
         match self.append(now.wall, &caller, &send) {
-            Tried::NoRoom => {
-                self.parked.no_room = true;
-                self.park(now, caller, send);
-            }
+            Tried::NoRoom => self.park(ParkedSend { caller, send, deadline }),
             Tried::Refused((code, remark)) => self.refuse(caller, code, remark),
             Tried::Stored(appended, sent) => self.stored(now, caller, &send, &appended, sent),
         }
@@ -208,7 +204,9 @@ impl<D: Disk> Broker<D> {
     fn stored(&mut self, now: Now, caller: Caller, send: &Send, appended: &Appended, sent: Sent) {
         self.flush.wrote(now.mono, self.store.written());
         let end = appended.span.end();
-        self.arrivals.push_back((end, send.to.clone()));
+        // The table's own text: a frame is not kept for as long as a sync takes.
+        let topic = self.topics.name(&send.to.topic).unwrap_or(&send.to.topic).clone();
+        self.arrivals.push_back((end, QueueRef { topic, queue: send.to.queue }));
         let waits = properties::find(send.properties.as_bytes(), WAIT) != Some(b"false");
         match self.flush.patience() {
             Some(patience) if waits && !caller.oneway => {
@@ -346,11 +344,16 @@ impl<D: Disk> Broker<D> {
         const WHY: &str = "the disk failed to make messages durable; this broker takes no more \
                            until it is restarted on a sound disk";
         self.closed_for_sends = Some(WHY);
+        self.abandon_waiters();
+        self.refuse_parked(Code::ServiceNotAvailable, WHY);
+    }
+
+    /// Tells every waiter that its promise cannot be kept.
+    pub(super) fn abandon_waiters(&mut self) {
         while let Some(caller) = self.waiters.abandon() {
             let remark = "the disk failed: whether the message survives is not known; send again";
             self.refuse(caller, Code::SystemError, remark.to_owned());
         }
-        self.refuse_parked(Code::ServiceNotAvailable, WHY);
     }
 
     /// Queues the response, unless the request was one-way.
@@ -364,6 +367,11 @@ impl<D: Disk> Broker<D> {
     pub(super) fn refuse(&mut self, caller: Caller, code: Code, remark: String) {
         self.answer(caller, BrokerResponse::Refused { code, remark });
     }
+}
+
+/// What a parked send keeps in memory, in bytes.
+fn cost(send: &Send) -> usize {
+    size_of::<Send>() + send.body.len() + send.properties.len()
 }
 
 fn check_size(send: &Send, max: u32) -> Result<(), Refusal> {

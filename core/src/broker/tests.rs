@@ -244,3 +244,49 @@ fn under_sync_flush_nothing_is_acknowledged_or_seen_before_it_is_durable() {
     }));
     assert_eq!(rig.pulled(2, "t", 0).status, PullStatus::Found);
 }
+
+/// A topic whose file cannot be kept is tried again after a while, not in a loop.
+#[test]
+fn a_state_file_that_cannot_be_saved_is_tried_again_a_second_later() {
+    let mut rig = Rig::new();
+    rig.broker.timers.save = Mono::from_micros(5_000_000);
+    rig.ask(1, send("t", b"x"));
+    assert_eq!(rig.run(1), [], "nothing is saved before its time");
+    assert_eq!(rig.broker.deadline(), Some(Mono::from_micros(3_001_000)), "the send's own");
+    assert_eq!(rig.run(3_001).len(), 1, "the send gives up");
+    assert_eq!(rig.broker.deadline(), Some(Mono::from_micros(5_000_000)));
+    rig.run(5_000);
+    assert!(!rig.broker.topics.wants_save());
+}
+
+#[test]
+fn a_committed_offset_beyond_what_a_power_loss_left_is_taken_back() {
+    let mut rig = Rig::new();
+    rig.sent(1, "t", b"x");
+    let of = QueueRef { topic: "t".into(), queue: 0 };
+    let commit = BrokerRequest::UpdateOffset { group: "g".into(), of: of.clone(), offset: 7 };
+    rig.one(2, commit);
+    rig.broker.stop(at(3)).unwrap();
+    let mut rig = Rig::open(rig.broker.into_store().into_disk(), config());
+    let query = BrokerRequest::QueryOffset { group: "g".into(), of, zero_if_absent: None };
+    assert_eq!(rig.one(5, query), BrokerResponse::Offset(1));
+}
+
+#[test]
+fn the_kind_of_a_topics_queues_is_fixed_when_it_is_created() {
+    let mut rig = Rig::new();
+    let mut create = |attributes: Option<&str>| {
+        let wanted = crate::domain::CreateTopic {
+            topic: "t".into(),
+            read_queues: 1,
+            write_queues: 1,
+            perm: 6,
+            sys_flag: 0,
+            order: false,
+            attributes: attributes.map(Text::from),
+        };
+        rig.one(1, BrokerRequest::CreateTopic(Box::new(wanted)))
+    };
+    assert_eq!(create(None), BrokerResponse::Done);
+    assert!(matches!(create(Some("+queue.type=BatchCQ")), BrokerResponse::Refused { .. }));
+}

@@ -17,6 +17,9 @@ use crate::machine::Digest;
 const READ: i32 = 4;
 const WRITE: i32 = 2;
 const INHERIT: i32 = 1;
+/// The attribute that says what kind of queues a topic has, and the kind that is not the default.
+const QUEUE_TYPE: &str = "queue.type";
+const BATCH_QUEUE: &str = "BatchCQ";
 
 /// One topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +52,11 @@ impl Topic {
 
     pub(super) fn readable(&self) -> bool {
         self.perm & READ != 0
+    }
+
+    /// Does it keep inner batches whole (`queue.type=BatchCQ`)?
+    pub(super) fn is_batch(&self) -> bool {
+        self.attributes.get(QUEUE_TYPE).is_some_and(|kind| kind == BATCH_QUEUE)
     }
 
     pub(super) fn describe(&self, topic: &Text) -> TopicDescription {
@@ -204,24 +212,30 @@ impl Topics {
         Ok(())
     }
 
-    /// A queue with messages exists: its topic must, and must have it. Makes a difference where a
-    /// store was brought along without its `topics.json`, or with an older one.
-    /// Light queues have no topic of their own.
-    pub(super) fn adopt(&mut self, wall: Wall, name: &str, queue: i32) {
-        if name.starts_with(names::LIGHT_PREFIX) {
-            return;
+    /// Queues with messages exist: so must their topics. Makes a difference where a store was
+    /// brought along without its `topics.json`. Light queues have no topic of their own.
+    pub(super) fn adopt<'a>(&mut self, wall: Wall, queues: impl Iterator<Item = (&'a str, i32)>) {
+        let mut orphans: BTreeMap<&str, u32> = BTreeMap::new();
+        for (name, queue) in queues {
+            if !self.table.contains_key(name) && !name.starts_with(names::LIGHT_PREFIX) {
+                let needed = u32::try_from(queue).map_or(1, |queue| queue + 1);
+                let known = orphans.entry(name).or_default();
+                *known = needed.max(*known);
+            }
         }
-        let needed = u32::try_from(queue).map_or(1, |queue| queue + 1);
-        let held = self.table.get(name).cloned();
-        let mut topic = held.unwrap_or_else(|| Topic::new(needed, READ | WRITE));
-        topic.read_queues = topic.read_queues.max(needed);
-        self.put(wall, name, topic);
+        for (name, queues) in orphans {
+            self.put(wall, name, Topic::new(queues, READ | WRITE));
+        }
     }
 
-    /// Does the topic keep inner batches whole (`queue.type=BatchCQ`)?
+    /// Does the topic keep inner batches whole?
     pub(super) fn is_batch(&self, topic: &str) -> bool {
-        let kind = self.table.get(topic).and_then(|topic| topic.attributes.get("queue.type"));
-        kind.is_some_and(|kind| kind == "BatchCQ")
+        self.table.get(topic).is_some_and(Topic::is_batch)
+    }
+
+    /// The table's own text of a topic's name.
+    pub(super) fn name(&self, topic: &str) -> Option<&Text> {
+        self.table.get_key_value(topic).map(|(name, _)| name)
     }
 
     /// UPDATE_AND_CREATE_TOPIC. Answers the change that made the topic what it is now.
@@ -252,6 +266,11 @@ impl Topics {
             wanted.attributes.as_deref().unwrap_or_default(),
         )?;
         let known = held.is_some();
+        let kind = |attributes: &BTreeMap<Text, Text>| attributes.get(QUEUE_TYPE).cloned();
+        if held.is_some_and(|held| kind(&held.attributes) != kind(&attributes)) {
+            let remark = format!("{QUEUE_TYPE} of {name} is fixed since the topic was created");
+            return Err((Code::InvalidParameter, remark));
+        }
         let topic = Topic {
             read_queues,
             write_queues,
@@ -270,9 +289,14 @@ impl Topics {
         Ok(self.table[name].since)
     }
 
-    /// Is there a change to save, and no save under way? Asking starts it: the caller saves now.
+    /// Is there a change to save, and no save under way?
+    pub(super) fn wants_save(&self) -> bool {
+        self.saving.is_none() && self.saved < self.version.counter
+    }
+
+    /// The same; asking starts it: the caller saves now.
     pub(super) fn start_save(&mut self) -> bool {
-        let due = self.saving.is_none() && self.saved < self.version.counter;
+        let due = self.wants_save();
         if due {
             self.saving = Some(self.version.counter);
         }
