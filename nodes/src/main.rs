@@ -57,7 +57,20 @@ mod native {
         Err(Failure::new(format!("{why} (hotfire --help tells more)")))
     }
 
+    /// Raises the soft limit of open files to the hard one, as a JVM does by itself: each mapped
+    /// file and each connection takes one, and the usual soft limit is meant for shells.
+    fn allow_many_files() {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        if current != maximum
+            && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+        {
+            tracing::warn!(?current, %error, "the limit of open files stays low");
+        }
+    }
+
     fn run(command: Command) -> Result<(), Failure> {
+        allow_many_files();
         match command {
             Command::Bench(bench) => on_this_thread(bench::run(bench)),
             Command::Broker(args) => on_this_thread(broker::run(&args)),
@@ -89,6 +102,9 @@ mod native {
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
+            // A line that cannot be written (a full disk, a closed pipe) is lost; a panic over it
+            // would lose the broker.
+            .log_internal_errors(false)
             .init();
     }
 }
