@@ -124,6 +124,9 @@ struct Recovery<'a, D: Disk> {
     is_batch: &'a dyn Fn(&str) -> bool,
     checkpoint: Checkpoint,
     clean: bool,
+    /// What lies behind the end may be anything: the process before died, or it was Apache's,
+    /// which ends a log by forgetting the rest and leaves it there.
+    distrust: bool,
     log: CommitLog,
     queues: Queues,
     opened: Opened,
@@ -138,31 +141,77 @@ pub(crate) fn recover<D: Disk>(
     is_batch: &dyn Fn(&str) -> bool,
 ) -> Result<Recovered, OpenError> {
     let clean = disk.read(ABORT)?.is_none();
-    let checkpoint = load::checkpoint(disk)?;
+    let mut checkpoint = load::checkpoint(disk)?;
+    let foreign = checkpoint.durable.is_none();
     let loaded = load::files(disk, settings, is_batch)?;
+    // Files of the log are missing: a mount that failed, perhaps. Nothing may change, or the
+    // next start, which finds them, would not find the queues.
+    refuse_rot(&checkpoint, settings, Physical::new(loaded.log.room_end()))?;
     // From here on files change: whoever finds them half changed must know.
     if clean {
         let process = settings.process.to_string();
         disk.perform(Op::Replace { path: ABORT, bytes: process.as_bytes() })?;
+    }
+    if loaded.rebuild || loaded.log.is_empty() {
+        forsake_units(disk, &mut checkpoint)?;
     }
     for path in &loaded.stale {
         disk.perform(Op::Remove { path })?;
     }
     let (log, queues) = (CommitLog::new(loaded.log), loaded.queues);
     let opened = Opened { clean, ..Opened::default() };
-    let mut recovery =
-        Recovery { disk, settings, is_batch, checkpoint, clean, log, queues, opened, newest: None };
+    let (distrust, newest) = (!clean || foreign, None);
+    let mut recovery = Recovery {
+        disk,
+        settings,
+        is_batch,
+        checkpoint,
+        clean,
+        distrust,
+        log,
+        queues,
+        opened,
+        newest,
+    };
     if recovery.log.chain.is_empty() {
         recovery.forget_queues()?;
     }
     let plan = recovery.plan(loaded.rebuild);
     let end = recovery.scan(plan)?;
-    recovery.refuse_rot(end)?;
+    refuse_rot(&recovery.checkpoint, settings, end)?;
     recovery.cut_log(plan.scan_from, end)?;
     recovery.settle_queues(end)?;
     recovery.make_room()?;
     recovery.write_checkpoint(end)?;
     Ok(recovery.finish())
+}
+
+/// Torn is not rot: a tear lies above what was durable.
+fn refuse_rot(
+    checkpoint: &Checkpoint,
+    settings: &Settings,
+    end: Physical,
+) -> Result<(), OpenError> {
+    match checkpoint.durable {
+        Some(Durable { flushed, .. }) if end < flushed && !settings.accept_rot => {
+            Err(OpenError::Rot { at: end, durable: flushed })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Queue files are about to go: first the promise that they hold anything, and durably so. A
+/// crash in between would leave them half gone, and the next start would trust the rest.
+fn forsake_units<D: Disk>(disk: &mut D, checkpoint: &mut Checkpoint) -> Result<(), Fault> {
+    let flushed = checkpoint.durable.map_or(Physical::ZERO, |durable| durable.flushed);
+    // Without positions the times would be believed, so there must be some from now on.
+    let lowered = Some(Durable { flushed, queued: Physical::ZERO });
+    if checkpoint.durable == lowered {
+        return Ok(());
+    }
+    checkpoint.durable = lowered;
+    disk.perform(Op::Replace { path: checkpoint::PATH, bytes: &checkpoint.encode() })?;
+    Ok(())
 }
 
 impl<D: Disk> Recovery<'_, D> {
@@ -178,7 +227,8 @@ impl<D: Disk> Recovery<'_, D> {
 
     fn plan(&mut self, rebuild: bool) -> Plan {
         let start = self.log.start();
-        if rebuild {
+        // No queue at all beside a log: they were lost, or a rebuild died before the first.
+        if rebuild || (!self.clean && self.queues.iter().next().is_none()) {
             return self.trust_below(Plan { scan_from: start, dispatch_from: start });
         }
         if self.clean {
@@ -275,16 +325,6 @@ impl<D: Disk> Recovery<'_, D> {
         rest.iter().take(8).any(|&byte| byte != 0)
     }
 
-    /// Torn is not rot: a tear lies above what was durable.
-    fn refuse_rot(&self, end: Physical) -> Result<(), OpenError> {
-        match self.checkpoint.durable {
-            Some(Durable { flushed, .. }) if end < flushed && !self.settings.accept_rot => {
-                Err(OpenError::Rot { at: end, durable: flushed })
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Truncation is a write: what lies behind the end is made unreadable, and durably so,
     /// before anything is appended there.
     fn cut_log(&mut self, scanned_from: Physical, end: Physical) -> Result<(), Fault> {
@@ -299,7 +339,7 @@ impl<D: Disk> Recovery<'_, D> {
         self.log.chain.cut(self.disk, end.get())?;
         self.log.set_end(end);
         let room_end = self.log.chain.room_end();
-        if !self.clean || self.is_used(end) {
+        if self.distrust || self.is_used(end) {
             let tail: Vec<_> = self.log.chain.parts(end.get(), room_end).collect();
             for (file, from, to) in tail {
                 self.disk.perform(Op::Zero { file, from, to })?;

@@ -1,5 +1,7 @@
 //! A store on a disk in memory, against a plain list of what was appended.
 
+mod starts;
+
 use proptest::prelude::*;
 
 use super::*;

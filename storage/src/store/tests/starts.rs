@@ -1,0 +1,155 @@
+//! Starts that find less than the last stop left, or more.
+
+use super::*;
+
+const LOG: &str = "commitlog/";
+
+/// Twenty messages in several files of log and queue, stopped in order.
+fn closed() -> PlainDisk {
+    let (mut store, _) = open(PlainDisk::default());
+    for n in 0..20_u8 {
+        append(&mut store, &draft("t", &[n; 50], &[]));
+        drop(events(&mut store));
+    }
+    store.sync_queues();
+    drop(events(&mut store));
+    store.close().expect("a clean stop");
+    store.into_disk().reopened()
+}
+
+fn take_all(disk: &mut PlainDisk, prefix: &str) -> Vec<(String, Vec<u8>)> {
+    let paths: Vec<_> = disk.paths().filter(|path| path.starts_with(prefix)).collect();
+    let paths: Vec<_> = paths.into_iter().map(str::to_owned).collect();
+    let mut taken = Vec::new();
+    for path in paths {
+        let bytes = disk.file(&path).expect("listed").to_vec();
+        assert!(disk.take_file(&path));
+        taken.push((path, bytes));
+    }
+    taken
+}
+
+/// Fails from the given operation on, as far as a start is concerned.
+#[derive(Debug)]
+struct Dying {
+    disk: PlainDisk,
+    left: usize,
+}
+
+impl crate::seam::Memory for &mut Dying {
+    fn bytes(&self, file: FileId, at: u64, len: usize) -> &[u8] {
+        self.disk.bytes(file, at, len)
+    }
+
+    fn slot(&mut self, file: FileId, at: u64, len: usize) -> &mut [u8] {
+        self.disk.slot(file, at, len)
+    }
+
+    fn lease(&self, file: FileId, at: u64, len: usize) -> bytes::Bytes {
+        self.disk.lease(file, at, len)
+    }
+}
+
+impl Disk for &mut Dying {
+    fn list(&mut self, dir: &str) -> Result<Vec<crate::seam::Entry>, Fault> {
+        self.disk.list(dir)
+    }
+
+    fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>, Fault> {
+        self.disk.read(path)
+    }
+
+    fn perform(&mut self, op: Op<'_>) -> Result<Done, Fault> {
+        self.left = self.left.checked_sub(1).ok_or(Fault::Crashed)?;
+        self.disk.perform(op)
+    }
+
+    fn submit(&mut self, token: Token, op: Op<'_>) {
+        self.disk.submit(token, op);
+    }
+
+    fn poll(&mut self) -> Option<(Token, Result<Done, Fault>)> {
+        self.disk.poll()
+    }
+}
+
+/// Dies at every operation of a start on `disk` in turn; whatever it left must open whole.
+fn dies_anywhere(disk: &PlainDisk, settings: &Settings, repair: impl Fn(&mut PlainDisk)) {
+    for left in 0.. {
+        let mut dying = Dying { disk: disk.clone(), left };
+        let over = Store::open(&mut dying, settings.clone(), |_| false).is_ok();
+        let mut disk = dying.disk.reopened();
+        repair(&mut disk);
+        let (store, _) = open(disk);
+        assert_eq!(bodies(&store, "t").len(), 20, "died after {left} operations");
+        store.verify_all().expect("queues follow the log");
+        if over {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_log_that_is_missing_at_a_start_is_refused_and_not_a_file_changes() {
+    let mut disk = closed();
+    let log = take_all(&mut disk, LOG);
+    let before: Vec<_> = disk.paths().map(str::to_owned).collect();
+    let mut dying = Dying { disk: disk.clone(), left: usize::MAX };
+    let error = Store::open(&mut dying, settings(), |_| false).expect_err("no log");
+    assert!(matches!(error, OpenError::Rot { .. }));
+    assert!(dying.disk.paths().eq(before.iter().map(String::as_str)), "nothing is lost");
+    let mut disk = dying.disk.reopened();
+    for (path, bytes) in log {
+        disk.put_file(&path, bytes);
+    }
+    let (store, opened) = open(disk);
+    assert_eq!((opened.clean, bodies(&store, "t").len()), (true, 20));
+}
+
+#[test]
+fn a_log_that_comes_back_after_its_loss_was_accepted_finds_no_promise_about_queues() {
+    let mut disk = closed();
+    let log = take_all(&mut disk, LOG);
+    let accept = Settings { accept_rot: true, ..settings() };
+    dies_anywhere(&disk, &accept, |disk| {
+        for (path, bytes) in &log {
+            disk.put_file(path, bytes.clone());
+        }
+    });
+}
+
+#[test]
+fn a_crash_while_a_queue_with_a_gap_is_thrown_away_costs_no_unit() {
+    let mut disk = closed();
+    assert!(disk.take_file("consumequeue/t/0/00000000000000000100"));
+    dies_anywhere(&disk, &settings(), |_| {});
+}
+
+#[test]
+fn queues_that_are_gone_after_a_crash_are_computed_from_the_whole_log() {
+    let mut disk = closed();
+    disk.put_file("abort", Vec::new());
+    take_all(&mut disk, "consumequeue/");
+    let (store, _) = open(disk);
+    assert_eq!(bodies(&store, "t").len(), 20);
+    store.verify_all().expect("queues follow the log");
+}
+
+#[test]
+fn what_apache_left_behind_the_end_of_a_log_never_comes_back() {
+    let mut disk = closed();
+    let end = open(disk.clone()).0.written().end();
+    let within = usize::try_from(end.get() % 1024).expect("small");
+    let path = format!("{LOG}{:020}", end.get() / 1024 * 1024);
+    let mut bytes = disk.file(&path).expect("the last file").to_vec();
+    // The first bytes read as zero, as if nothing followed; a record may lie further on.
+    bytes[within + 20] = 0xEE;
+    disk.put_file(&path, bytes);
+    let checkpoint = disk.file("checkpoint").expect("written at the stop").to_vec();
+    let theirs = Checkpoint { durable: None, ..Checkpoint::decode(&checkpoint) };
+    disk.put_file("checkpoint", theirs.encode().to_vec());
+    let (store, opened) = open(disk);
+    assert_eq!((opened.clean, opened.end), (true, end));
+    let file = store.disk().file(&path).expect("the last file");
+    assert!(file[within..].iter().all(|byte| *byte == 0));
+}
