@@ -176,7 +176,7 @@ impl NameServer {
                 NameResponse::Topics(self.table.topics_of(&cluster))
             }
             NameRequest::Unregister(broker) => {
-                self.table.unregister(&broker);
+                self.table.unregister(&broker, caller.conn);
                 NameResponse::Done
             }
             NameRequest::Unsupported { code } => refused(

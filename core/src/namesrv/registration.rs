@@ -43,8 +43,9 @@ impl NameServer {
                     registration.broker.broker_name
                 ),
             ),
-            // The original answers success and stays silent: the newcomer must not take over.
-            Verdict::Outranked => NameResponse::Registered {
+            // The original answers success and stays silent: the newcomer must not take over. And
+            // who was overtaken does not listen there any more.
+            Verdict::Outranked | Verdict::Overtaken => NameResponse::Registered {
                 ha_addr: None,
                 master_addr: None,
                 order_topics: BTreeMap::new(),

@@ -43,6 +43,8 @@ pub(super) enum Verdict {
     OtherCluster,
     /// The id is held by another address with a newer state version.
     Outranked,
+    /// It came over a connection that its broker has given up for a later one.
+    Overtaken,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +62,9 @@ impl Table {
         delete_absent: bool,
     ) -> Verdict {
         let broker = &registration.broker;
+        if self.is_overtaken(broker, live.conn) {
+            return Verdict::Overtaken;
+        }
         let known = self.groups.get(&broker.broker_name);
         if known.is_some_and(|group| group.cluster != broker.cluster) {
             return Verdict::OtherCluster;
@@ -68,7 +73,7 @@ impl Table {
         match &holder {
             Some(addr) if *addr != broker.addr && self.outranks(broker, addr, registration) => {
                 // Whatever the newcomer was here before, under another id, it no longer is.
-                self.unregister(broker);
+                self.remove(broker);
                 return Verdict::Outranked;
             }
             None if registration.topics.len() == 1 => return Verdict::Incomplete,
@@ -84,6 +89,14 @@ impl Table {
         let first = holder.is_none() || before != Some(registration.data_version);
         self.take_topics(registration, first, delete_absent);
         Verdict::Accepted
+    }
+
+    /// Has the broker been heard on a later connection? What was on its way on the one before it
+    /// can arrive now, when a link comes back; taken for the present, it would tie the broker to a
+    /// connection that ends with it.
+    fn is_overtaken(&self, broker: &BrokerIdentity, conn: ConnId) -> bool {
+        let known = self.live.get(&(broker.cluster.clone(), broker.addr.clone()));
+        known.is_some_and(|live| conn < live.conn)
     }
 
     fn outranks(&self, broker: &BrokerIdentity, addr: &Text, new: &Registration) -> bool {
@@ -155,8 +168,15 @@ impl Table {
     }
 
     /// Takes a broker out: by address, so that a late farewell of a former holder of an id never
-    /// removes its successor.
-    pub(super) fn unregister(&mut self, broker: &BrokerIdentity) {
+    /// removes its successor; and not over a connection that a present holder has given up.
+    pub(super) fn unregister(&mut self, broker: &BrokerIdentity, conn: ConnId) {
+        if self.is_overtaken(broker, conn) {
+            return;
+        }
+        self.remove(broker);
+    }
+
+    fn remove(&mut self, broker: &BrokerIdentity) {
         self.live.remove(&(broker.cluster.clone(), broker.addr.clone()));
         self.leave(&broker.cluster, &broker.addr);
     }

@@ -196,3 +196,18 @@ fn a_name_server_at_its_limit_of_topics_goes_on_registering_who_is_known() {
     let more = rig.register(100, 1, registration(0, "h:1", &["t", "u", "v"], 3));
     assert!(matches!(more, NameResponse::Refused { .. }));
 }
+
+#[test]
+fn what_arrives_late_on_a_connection_given_up_changes_nothing() {
+    let mut rig = Rig::new();
+    rig.register(0, 1, registration(0, "h:1", &["t", "u"], 1));
+    // The link stalls, the broker connects anew, and then the link lets go of what it had.
+    rig.register(1, 2, registration(0, "h:1", &["t", "v"], 2));
+    rig.register(2, 1, registration(0, "h:1", &["t", "u"], 1));
+    rig.ask(2, 1, NameRequest::Unregister(registration(0, "h:1", &[], 1).broker));
+    rig.0.handle(at(2), Input::Closed { conn: ConnId(1) });
+    assert!(rig.has_route(3, "t"));
+    assert!(rig.has_route(3, "v"));
+    rig.ask(4, 2, NameRequest::Unregister(registration(0, "h:1", &[], 1).broker));
+    assert!(!rig.has_route(4, "t"));
+}
