@@ -5,6 +5,7 @@
 //! | [`choose`] | the one source of chance: seed, tape, bytes, enumeration |
 //! | [`disk`] | the simulated medium, behind the storage seam |
 //! | [`ledger`] | what was injected, counted |
+//! | `madsim` | ring 2, the real drivers; only under `--cfg madsim` |
 //! | [`oracle`] | what must be true of every run |
 //! | [`plan`] | what is drawn before a run starts |
 //! | [`report`] | what is kept of a failure |
@@ -22,6 +23,8 @@
 pub mod choose;
 pub mod disk;
 pub mod ledger;
+#[cfg(madsim)]
+pub mod madsim;
 pub mod oracle;
 pub mod plan;
 pub mod report;

@@ -120,8 +120,13 @@ impl Medium {
     }
 
     /// Other faults from now on: a liveness phase heals the disk, a scenario breaks it.
+    /// Where no boot dies any more, a fuse that was lit for one goes out.
     pub fn set_faults(&self, faults: Faults) {
-        self.lock().luck.faults = faults;
+        let mut inner = self.lock();
+        if faults.boot_dies == 0 {
+            inner.fuse = None;
+        }
+        inner.luck.faults = faults;
     }
 
     /// What is durable at this moment: every path and its bytes.
