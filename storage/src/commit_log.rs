@@ -112,6 +112,18 @@ impl CommitLog {
         memory.bytes(file, at, span.len as usize)
     }
 
+    /// Is the span a record's: written, in one file, as long as its first bytes say?
+    pub(crate) fn holds(&self, memory: &impl Memory, span: Span) -> bool {
+        let end = span.at.get().checked_add(u64::from(span.len));
+        if span.len < BLANK_HEADER || end.is_none_or(|end| end > self.written) {
+            return false;
+        }
+        let rest = self.rest(memory, span.at).unwrap_or_default();
+        let word = |at: usize| Some(u32::from_be_bytes(*rest.get(at..)?.first_chunk()?));
+        let is_blank = word(4) == Some(MAGIC_BLANK);
+        word(0) == Some(span.len) && !is_blank && rest.len() >= span.len as usize
+    }
+
     /// The rest of the file at `at`, as far as bytes are allocated.
     pub(crate) fn rest<'a>(&self, memory: &'a impl Memory, at: Physical) -> Option<&'a [u8]> {
         let (file, at) = self.chain.locate(at.get())?;

@@ -341,7 +341,7 @@ impl Queue {
             return Ok(());
         }
         match self.kind {
-            Kind::Simple => self.seek(disk, entry.0.first)?,
+            Kind::Simple => self.seek(disk, &entry)?,
             Kind::Batch => {
                 let behind = self.search(disk, self.chain.start(), |u| u.first >= entry.0.first);
                 self.end = self.end.min(behind);
@@ -355,26 +355,47 @@ impl Queue {
         Ok(())
     }
 
-    /// Moves the end to `offset`. A small gap, which only damage can leave, is filled with
-    /// placeholders; for anything else the queue begins anew there.
-    fn seek<D: Disk>(&mut self, disk: &mut D, offset: QueueOffset) -> Result<(), Fault> {
-        let position = offset.get() * consume_queue::UNIT_LEN;
+    /// Moves the end to where the entry belongs. A gap that is small is one that the log itself
+    /// has, since damage to the queue was repaired before: its offsets name the record behind it,
+    /// so that every unit above the minimum can be read. For any other distance the queue begins
+    /// anew there, with placeholders in the front of its file.
+    fn seek<D: Disk>(&mut self, disk: &mut D, (unit, stored): &Entry) -> Result<(), Fault> {
+        let position = unit.first.get() * consume_queue::UNIT_LEN;
         let is_new = self.end == self.chain.start() && position != self.end;
         let is_far = position > self.end + self.chain.file_len();
-        if position < self.chain.start() || is_new || is_far {
+        let begins = position < self.chain.start() || is_new || is_far;
+        if begins {
             self.chain.restart(disk, self.chain.file_start(position))?;
             (self.low, self.end, self.synced) = (position, self.chain.start(), self.chain.start());
-            self.set_empty(offset);
+            self.set_empty(unit.first);
         }
         while self.end < position {
             if self.end == self.chain.room_end() {
                 self.chain.grow(disk)?;
             }
-            let filler = Unit::placeholder(QueueOffset::new(self.end / consume_queue::UNIT_LEN));
-            self.write(disk, &(filler, Wall::default()));
+            let first = QueueOffset::new(self.end / consume_queue::UNIT_LEN);
+            let filler = if begins { Unit::placeholder(first) } else { Unit { first, ..*unit } };
+            self.write(disk, &(filler, *stored));
         }
         self.end = position;
         Ok(())
+    }
+
+    /// Does the queue end where none ends in order: with its last file, the next one not even
+    /// asked for, or before bytes that are not zero?
+    pub(crate) fn is_suspect(&self, memory: &impl Memory) -> bool {
+        let is_full = self.end == self.chain.room_end() && !self.chain.is_empty();
+        is_full || self.tail_is_used(memory)
+    }
+
+    /// Do the bytes of the unit behind the end say anything?
+    fn tail_is_used(&self, memory: &impl Memory) -> bool {
+        let len = self.kind.unit_len();
+        let tail = self.chain.parts(self.end, self.end + len);
+        tail.into_iter().any(|(file, from, to)| {
+            let len = usize::try_from(to - from).expect("a unit is small");
+            memory.bytes(file, from, len).iter().any(|&byte| byte != 0)
+        })
     }
 
     /// Makes what follows the end read as zero, deletes the files behind, and syncs what recovery

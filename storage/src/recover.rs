@@ -18,6 +18,7 @@
 //! readable is on the medium: *flushed* is *written*.
 
 mod load;
+mod repair;
 
 use crate::checkpoint::{self, Checkpoint, Durable};
 use crate::commit_log::CommitLog;
@@ -25,7 +26,7 @@ use crate::dispatch::{Facts, LIGHT_QUEUE_ID};
 use crate::position::Physical;
 use crate::queue::{Entry, Kind};
 use crate::queues::Queues;
-use crate::record::{Crc, Damage, Verdict};
+use crate::record::{Crc, Damage, Record, Verdict};
 use crate::seam::{Disk, Fault, Op};
 use crate::settings::Settings;
 use crate::time::Wall;
@@ -129,6 +130,8 @@ struct Recovery<'a, D: Disk> {
     distrust: bool,
     log: CommitLog,
     queues: Queues,
+    /// Queues that know less than the log.
+    broken: repair::Broken,
     opened: Opened,
     /// The newest good record: where it begins and when it was stored.
     newest: Option<(Physical, Wall)>,
@@ -170,6 +173,7 @@ pub(crate) fn recover<D: Disk>(
         distrust,
         log,
         queues,
+        broken: repair::Broken::new(),
         opened,
         newest,
     };
@@ -177,9 +181,13 @@ pub(crate) fn recover<D: Disk>(
         recovery.forget_queues()?;
     }
     let plan = recovery.plan(loaded.rebuild);
+    if clean {
+        recovery.broken = recovery.suspects();
+    }
     let end = recovery.scan(plan)?;
     refuse_rot(&recovery.checkpoint, settings, end)?;
     recovery.cut_log(plan.scan_from, end)?;
+    recovery.repair(end)?;
     recovery.settle_queues(end)?;
     recovery.make_room()?;
     recovery.write_checkpoint(end)?;
@@ -292,21 +300,17 @@ impl<D: Disk> Recovery<'_, D> {
                     self.newest = Some((at, record.store_time()));
                     let is_news = at >= plan.dispatch_from;
                     self.opened.dispatched += u64::from(is_news);
-                    let properties = [record.properties()];
-                    let facts = Facts::of(&record, &properties);
-                    let id = record.queue_id();
-                    (record.size(), if is_news { self.targets(&facts, id) } else { Vec::new() })
+                    (record.size(), if is_news { self.targets(&record) } else { Vec::new() })
                 }
             };
-            for (topic, id, kind, entry) in targets {
-                let queue = self.queues.entry(self.settings, &topic, id, kind);
-                queue.put(self.disk, entry)?;
-            }
+            self.put_all(targets, plan.dispatch_from > self.log.start())?;
             at = at.plus(u64::from(len));
         }
     }
 
-    fn targets(&self, facts: &Facts<'_>, id: i32) -> Vec<(String, i32, Kind, Entry)> {
+    fn targets(&self, record: &Record<'_>) -> Vec<(String, i32, Kind, Entry)> {
+        let properties = [record.properties()];
+        let (facts, id) = (Facts::of(record, &properties), record.queue_id());
         let levels = &self.settings.delay_levels;
         let kind = if (self.is_batch)(facts.topic) { Kind::Batch } else { Kind::Simple };
         let own = facts.own(kind, levels).map(|entry| (facts.topic.to_owned(), id, kind, entry));

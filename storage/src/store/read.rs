@@ -66,8 +66,14 @@ impl<D: Disk> Store<D> {
         self.queues.iter().map(|(topic, id, queue)| (topic, id, queue.range()))
     }
 
-    /// Bytes of the log. Panics beyond what is written, or across files: spans come from units
-    /// and appends, and neither is ever wrong about that.
+    /// Does the unit point at a record of the log? A damaged one may point anywhere, and what it
+    /// names must not be viewed or leased then. Costs eight bytes of the log.
+    pub fn readable(&self, unit: &Unit) -> bool {
+        self.log.holds(&self.disk, unit.span)
+    }
+
+    /// Bytes of the log. Panics beyond what is written, or across files: spans come from appends
+    /// and from [`readable`](Self::readable) units.
     pub fn view(&self, span: Span) -> &[u8] {
         self.log.view(&self.disk, span)
     }

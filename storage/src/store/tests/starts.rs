@@ -1,6 +1,7 @@
 //! Starts that find less than the last stop left, or more.
 
 use super::*;
+use crate::consume_queue::Unit;
 
 const LOG: &str = "commitlog/";
 
@@ -152,4 +153,89 @@ fn what_apache_left_behind_the_end_of_a_log_never_comes_back() {
     assert_eq!((opened.clean, opened.end), (true, end));
     let file = store.disk().file(&path).expect("the last file");
     assert!(file[within..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_queue_whose_last_file_is_missing_is_completed_from_the_log() {
+    for died in [false, true] {
+        let mut disk = closed();
+        // The file ahead and the last two with units; the checkpoint covers them.
+        let last = ["200", "300", "400"].map(|n| format!("consumequeue/t/0/{n:0>20}"));
+        let taken = last.iter().filter(|path| disk.take_file(path)).count();
+        assert!(taken >= 2 && disk.file("consumequeue/t/0/00000000000000000100").is_some());
+        if died {
+            disk.put_file("abort", Vec::new());
+        }
+        let (store, opened) = open(disk.clone());
+        assert_eq!((opened.clean, bodies(&store, "t").len()), (!died, 20));
+        store.verify_all().expect("queues follow the log");
+        let view = store.queue_view("t", 0).expect("a queue");
+        assert!(view.units_from(QueueOffset::ZERO).all(|unit| store.readable(&unit)));
+        dies_anywhere(&disk, &settings(), |_| {});
+    }
+}
+
+#[test]
+fn a_queue_whose_only_file_is_missing_after_a_crash_is_complete_again() {
+    let (mut store, _) = open(PlainDisk::default());
+    for n in 0..4_u8 {
+        append(&mut store, &draft("t", &[n; 400], &[]));
+        append(&mut store, &draft("other", &[n; 400], &[]));
+        drop(events(&mut store));
+    }
+    store.close().expect("a clean stop");
+    let mut disk = store.into_disk().reopened();
+    disk.put_file("abort", Vec::new());
+    take_all(&mut disk, "consumequeue/t/");
+    let (store, _) = open(disk);
+    assert_eq!(bodies(&store, "t").len(), 4);
+    store.verify_all().expect("queues follow the log");
+}
+
+#[test]
+fn a_damaged_unit_is_written_again_after_a_clean_stop() {
+    let mut disk = closed();
+    let path = "consumequeue/t/0/00000000000000000300";
+    let mut bytes = disk.file(path).expect("the last file").to_vec();
+    bytes[20] = 0xFF;
+    disk.put_file(path, bytes);
+    let (store, opened) = open(disk);
+    assert_eq!((opened.clean, bodies(&store, "t").len()), (true, 20));
+    store.verify_all().expect("queues follow the log");
+}
+
+#[test]
+fn offsets_that_the_log_itself_lacks_name_the_record_behind_them() {
+    let mut disk = closed();
+    let (store, _) = open(disk.clone());
+    let unit = store.unit("t", 0, QueueOffset::new(7)).expect("a unit");
+    // The record claims a later place in its queue; no checksum covers that.
+    let (path, at) = (unit.span.at.get() / 1024 * 1024, unit.span.at.get() % 1024);
+    let path = format!("{LOG}{path:020}");
+    let mut bytes = disk.file(&path).expect("a file").to_vec();
+    let field = usize::try_from(at).expect("small") + 20;
+    assert_eq!(bytes[field..field + 8], 7_u64.to_be_bytes());
+    bytes[field + 7] = 9;
+    disk.put_file(&path, bytes);
+    disk.put_file("abort", Vec::new());
+    take_all(&mut disk, "consumequeue/");
+    let (store, _) = open(disk);
+    let view = store.queue_view("t", 0).expect("a queue");
+    assert_eq!((view.range().min.get(), view.range().max.get()), (0, 20));
+    assert!(view.units_from(QueueOffset::ZERO).all(|unit| store.readable(&unit)));
+    assert_eq!(view.get(QueueOffset::new(7)).expect("a unit").span, unit.span);
+}
+
+#[test]
+fn a_unit_that_points_at_no_record_is_told_from_one_that_does() {
+    let (store, _) = open(closed());
+    let unit = store.unit("t", 0, QueueOffset::new(3)).expect("a unit");
+    assert!(store.readable(&unit));
+    let end = store.written().end();
+    let moved = |at, len| Unit { span: Span { at, len }, ..unit };
+    assert!(!store.readable(&moved(unit.span.at, unit.span.len + 1)));
+    assert!(!store.readable(&moved(unit.span.at.plus(1), unit.span.len)));
+    assert!(!store.readable(&moved(end, unit.span.len)));
+    assert!(!store.readable(&moved(Physical::new(u64::MAX), unit.span.len)));
+    assert!(!store.readable(&Unit::placeholder(unit.first)));
 }

@@ -1,0 +1,87 @@
+//! Queues that know less than the log: their last file is missing, or a unit in them is damaged.
+//!
+//! Such a queue gives itself away in one of two ways. A record that is dispatched to it does not
+//! continue it; or, after a clean stop, it ends where no queue ends in order: exactly with its
+//! last file, or before bytes that are not zero. What it lacks lies in the log behind the record
+//! of its last unit, so only that part is read again, and only for such queues.
+
+use std::collections::BTreeSet;
+
+use super::{Recovery, forsake_units};
+use crate::position::{Physical, QueueOffset};
+use crate::queue::{Entry, Kind, Queue};
+use crate::record::{Crc, Verdict};
+use crate::seam::{Disk, Fault};
+
+/// Queues, by topic and id, that are to be read from the log again.
+pub(super) type Broken = BTreeSet<(String, i32)>;
+
+impl<D: Disk> Recovery<'_, D> {
+    /// The queues that cannot have been left like this by a clean stop.
+    pub(super) fn suspects(&self) -> Broken {
+        let suspects = self.queues.iter().filter(|(.., queue)| queue.is_suspect(self.disk));
+        suspects.map(|(topic, id, _)| (topic.to_owned(), id)).collect()
+    }
+
+    /// Does the entry come too late for its queue? Then units are missing in between.
+    fn is_gap(&self, topic: &str, id: i32, entry: &Entry) -> bool {
+        let next = self.queues.get(topic, id).map_or_else(QueueOffset::default, Queue::next);
+        entry.0.first > next
+    }
+
+    /// Dispatches the log again for the queues that are broken.
+    pub(super) fn repair(&mut self, end: Physical) -> Result<(), Fault> {
+        if self.broken.is_empty() {
+            return Ok(());
+        }
+        // A crash on the way must not leave queues that look whole.
+        forsake_units(self.disk, &mut self.checkpoint)?;
+        let broken = std::mem::take(&mut self.broken);
+        let from = broken.iter().map(|(topic, id)| self.known_by(topic, *id)).min();
+        let mut at = from.unwrap_or(end);
+        while at < end {
+            let (len, mut targets) = match self.log.verdict(self.disk, at, Crc::Skip) {
+                None => break,
+                Some(Verdict::Blank { len }) => (u64::from(len), Vec::new()),
+                Some(Verdict::Good(record)) => (u64::from(record.size()), self.targets(&record)),
+                Some(Verdict::Bad(_)) => {
+                    // What lies behind damage is found again at the next file's beginning.
+                    let file_len = self.log.chain.file_len();
+                    (file_len - at.get() % file_len, Vec::new())
+                }
+            };
+            targets.retain(|(topic, id, ..)| broken.contains(&(topic.clone(), *id)));
+            self.opened.dispatched += u64::from(!targets.is_empty());
+            self.put_all(targets, false)?;
+            at = at.plus(len);
+        }
+        Ok(())
+    }
+
+    /// Where the record of a queue's last unit begins; where the log does, if that unit points
+    /// at none.
+    fn known_by(&self, topic: &str, id: i32) -> Physical {
+        let last = self.queues.get(topic, id).and_then(|queue| queue.last(self.disk));
+        let good = last.filter(|unit| {
+            let verdict = self.log.verdict(self.disk, unit.span.at, Crc::Skip);
+            matches!(verdict, Some(Verdict::Good(record)) if record.size() == unit.span.len)
+        });
+        good.map_or(self.log.start(), |unit| unit.span.at)
+    }
+
+    /// Puts the units of one record where they belong, unless queues lack what comes before.
+    pub(super) fn put_all(
+        &mut self,
+        targets: Vec<(String, i32, Kind, Entry)>,
+        may_be_gap: bool,
+    ) -> Result<(), Fault> {
+        for (topic, id, kind, entry) in targets {
+            if may_be_gap && self.is_gap(&topic, id, &entry) {
+                self.broken.insert((topic, id));
+                continue;
+            }
+            self.queues.entry(self.settings, &topic, id, kind).put(self.disk, entry)?;
+        }
+        Ok(())
+    }
+}
