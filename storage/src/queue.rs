@@ -399,16 +399,20 @@ impl Queue {
     }
 
     /// Makes what follows the end read as zero, deletes the files behind, and syncs what recovery
-    /// wrote. `distrust`: the process before died, so what reads well may not be on the medium.
+    /// wrote. `distrust`: the process before died or was another's, so what reads well may not be
+    /// on the medium, and anything may follow. Otherwise one unit that reads as zero tells enough:
+    /// a start must not read the unused part of every file.
     pub(crate) fn settle<D: Disk>(&mut self, disk: &mut D, distrust: bool) -> Result<(), Fault> {
         self.chain.cut(disk, self.end.max(self.chain.start()))?;
-        let tail: Vec<_> = self.chain.parts(self.end, self.chain.room_end()).collect();
         let mut dirty = distrust || self.synced < self.end;
-        for (file, from, to) in tail {
-            let len = usize::try_from(to - from).expect("a file can be mapped");
-            if disk.bytes(file, from, len).iter().any(|&byte| byte != 0) {
-                disk.perform(Op::Zero { file, from, to })?;
-                dirty = true;
+        if dirty || self.tail_is_used(disk) {
+            let tail: Vec<_> = self.chain.parts(self.end, self.chain.room_end()).collect();
+            for (file, from, to) in tail {
+                let len = usize::try_from(to - from).expect("a file can be mapped");
+                if disk.bytes(file, from, len).iter().any(|&byte| byte != 0) {
+                    disk.perform(Op::Zero { file, from, to })?;
+                    dirty = true;
+                }
             }
         }
         if dirty {

@@ -379,7 +379,7 @@ impl<D: Disk> Recovery<'_, D> {
             if queue.last(self.disk).is_some_and(|unit| unit.span.at >= end) {
                 queue.trim(self.disk, end);
             }
-            queue.settle(self.disk, !self.clean)?;
+            queue.settle(self.disk, self.distrust)?;
             queue.correct_min(self.disk, log_start);
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! Starts that find less than the last stop left, or more.
 
+use std::cell::Cell;
+
 use super::*;
 use crate::consume_queue::Unit;
 
@@ -35,10 +37,13 @@ fn take_all(disk: &mut PlainDisk, prefix: &str) -> Vec<(String, Vec<u8>)> {
 struct Dying {
     disk: PlainDisk,
     left: usize,
+    /// Bytes of files that were read.
+    read: Cell<usize>,
 }
 
 impl crate::seam::Memory for &mut Dying {
     fn bytes(&self, file: FileId, at: u64, len: usize) -> &[u8] {
+        self.read.set(self.read.get() + len);
         self.disk.bytes(file, at, len)
     }
 
@@ -77,7 +82,7 @@ impl Disk for &mut Dying {
 /// Dies at every operation of a start on `disk` in turn; whatever it left must open whole.
 fn dies_anywhere(disk: &PlainDisk, settings: &Settings, repair: impl Fn(&mut PlainDisk)) {
     for left in 0.. {
-        let mut dying = Dying { disk: disk.clone(), left };
+        let mut dying = Dying { disk: disk.clone(), left, read: Cell::default() };
         let over = Store::open(&mut dying, settings.clone(), |_| false).is_ok();
         let mut disk = dying.disk.reopened();
         repair(&mut disk);
@@ -95,7 +100,7 @@ fn a_log_that_is_missing_at_a_start_is_refused_and_not_a_file_changes() {
     let mut disk = closed();
     let log = take_all(&mut disk, LOG);
     let before: Vec<_> = disk.paths().map(str::to_owned).collect();
-    let mut dying = Dying { disk: disk.clone(), left: usize::MAX };
+    let mut dying = Dying { disk: disk.clone(), left: usize::MAX, read: Cell::default() };
     let error = Store::open(&mut dying, settings(), |_| false).expect_err("no log");
     assert!(matches!(error, OpenError::Rot { .. }));
     assert!(dying.disk.paths().eq(before.iter().map(String::as_str)), "nothing is lost");
@@ -238,4 +243,19 @@ fn a_unit_that_points_at_no_record_is_told_from_one_that_does() {
     assert!(!store.readable(&moved(end, unit.span.len)));
     assert!(!store.readable(&moved(Physical::new(u64::MAX), unit.span.len)));
     assert!(!store.readable(&Unit::placeholder(unit.first)));
+}
+
+#[test]
+fn a_clean_start_does_not_read_the_unused_part_of_a_queue() {
+    let large = Settings { consume_queue_file: 1_000_000, ..settings() };
+    let store = Store::open(PlainDisk::default(), large.clone(), |_| false);
+    let (mut store, _) = store.expect("an empty store");
+    append(&mut store, &draft("t", b"one", &[]));
+    drop(events(&mut store));
+    store.close().expect("a clean stop");
+    let disk = store.into_disk().reopened();
+    let mut counting = Dying { disk, left: usize::MAX, read: Cell::default() };
+    let (store, opened) = Store::open(&mut counting, large, |_| false).expect("a sound store");
+    assert!(opened.clean && store.queue("t", 0).is_some());
+    assert!(counting.read.get() < 100_000, "{} bytes", counting.read.get());
 }
