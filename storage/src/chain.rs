@@ -113,6 +113,10 @@ impl Chain {
         &self.ahead
     }
 
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self.ahead, Ahead::Failed(_))
+    }
+
     /// Behind the last byte of the last file.
     pub(crate) fn room_end(&self) -> u64 {
         self.start + self.files.len() as u64 * self.file_len

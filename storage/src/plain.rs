@@ -19,6 +19,7 @@ pub struct PlainDisk {
     held: VecDeque<(Token, Result<Done, Fault>)>,
     hold: bool,
     no_space: bool,
+    refused: u64,
 }
 
 impl PlainDisk {
@@ -45,6 +46,11 @@ impl PlainDisk {
     /// From now on, or no longer, allocations find the disk full.
     pub fn fail_allocations(&mut self, fail: bool) {
         self.no_space = fail;
+    }
+
+    /// Allocations that found it full.
+    pub fn refused_allocations(&self) -> u64 {
+        self.refused
     }
 
     /// While held, operations happen and their completions wait.
@@ -75,6 +81,7 @@ impl PlainDisk {
     fn run(&mut self, op: Op<'_>) -> Result<Done, Fault> {
         match op {
             Op::Allocate { path, .. } if self.no_space => {
+                self.refused += 1;
                 return Err(Fault::Full { path: path.to_owned() });
             }
             Op::Allocate { path, len } => {

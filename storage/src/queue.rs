@@ -127,7 +127,8 @@ impl Queue {
         }
     }
 
-    /// Is it time to have the next file allocated?
+    /// Is it time to have the next file allocated? A failed attempt included: when that is to be
+    /// repeated is not for every append to say.
     pub(crate) fn wants_room(&self) -> bool {
         let room = self.chain.room_end() - self.end;
         !self.pending.is_empty()

@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::checkpoint::Checkpoint;
 use crate::commit_log::CommitLog;
 use crate::position::{Flushed, Physical, Written};
+use crate::queue::Queue;
 use crate::queues::Queues;
 use crate::recover::{OpenError, Opened, recover};
 use crate::seam::{Disk, Done, Fault, FileId, Op, Token};
@@ -45,7 +46,8 @@ pub enum StoreEvent {
     /// After a failure the checkpoint stays where it is until a restart.
     QueuesSynced(Result<(), Fault>),
     /// A file could not be allocated. Parked sends should be tried once more: they are answered
-    /// with the fault, and the next one asks for the file again.
+    /// with the fault if they found no room at all, and ask for the file again; for everything
+    /// else there is [`Store::retry_room`].
     RoomFailed(Fault),
     /// A file is there: parked sends may be tried again.
     RoomReady,
@@ -207,8 +209,11 @@ impl<D: Disk> Store<D> {
             Ok(done) => {
                 queue.chain.opened(file_of(done));
                 queue.drain(&mut self.disk);
+                let wants_room = queue.wants_room();
                 self.tell_room(Ok(done));
-                self.ask_queue_room(topic, id);
+                if wants_room {
+                    self.ask_queue_file(topic, id);
+                }
             }
             Err(fault) => {
                 queue.chain.failed(fault.clone());
@@ -231,16 +236,32 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    fn ask_queue_room(&mut self, topic: &str, id: i32) {
+    fn ask_queue_file(&mut self, topic: &str, id: i32) {
         let Some(queue) = self.queues.get_mut(topic, id) else { return };
-        if !queue.wants_room() {
-            return;
-        }
         if let Some(path) = queue.chain.ask() {
             let task = Task::AllocateQueue { topic: topic.into(), id, life: queue.life };
             let op = Op::Allocate { path: &path, len: queue.chain.file_len() };
             self.ops.submit(&mut self.disk, task, op);
         }
+    }
+
+    /// Asks again for the files that could not be allocated and are still wanted: the log's, and
+    /// those of queues whose units wait. Appends do so only when they find no room at all, so call
+    /// this some time after a [`StoreEvent::RoomFailed`]. `true` if there was something to ask
+    /// for; an event follows then.
+    pub fn retry_room(&mut self) -> bool {
+        let mut asked = false;
+        if self.log.chain.has_failed() && self.log.wants_room() {
+            self.ask_log_room();
+            asked = true;
+        }
+        let wants = |queue: &Queue| queue.chain.has_failed() && queue.wants_room();
+        let queues = self.queues.iter().filter(|(.., queue)| wants(queue));
+        let failed: Vec<_> = queues.map(|(topic, id, _)| (Text::from(topic), id)).collect();
+        for (topic, id) in &failed {
+            self.ask_queue_file(topic, *id);
+        }
+        asked || !failed.is_empty()
     }
 
     /// Forgets a queue and deletes its files.

@@ -1,10 +1,10 @@
-//! Appending: all checks first, then memory only. When it errs, nothing has changed.
+//! Appending: all checks first, then memory only. When it errs, nothing was appended.
 
 use super::Store;
 use crate::commit_log::Place;
 use crate::dispatch::{Facts, LIGHT_QUEUE_ID};
 use crate::position::{Physical, QueueOffset, Span};
-use crate::queue::Kind;
+use crate::queue::{Kind, PENDING_MAX};
 use crate::record::{Draft, DraftError};
 use crate::seam::{Disk, Fault};
 use crate::time::Wall;
@@ -93,7 +93,8 @@ impl<D: Disk> Store<D> {
                 return Err(AppendError::NotReady);
             }
         }
-        self.check_room(topic, id, drafts.len())?;
+        let kind = self.kind(topic);
+        self.check_room(topic, id, kind, drafts.len())?;
         self.check_light(drafts)?;
         // From here on nothing can fail.
         if place == Place::Next {
@@ -104,7 +105,9 @@ impl<D: Disk> Store<D> {
         for draft in drafts {
             tell(self.write(wall, draft));
         }
-        if self.log.wants_room() {
+        // After a failure this append found room all the same; asking again at each one would have
+        // the disk say no at the rate of sends. `retry_room` does it in time.
+        if self.log.wants_room() && !self.log.chain.has_failed() {
             self.ask_log_room();
         }
         let is_queued = first.sys_flag.is_queued();
@@ -137,17 +140,32 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    fn check_room(&mut self, topic: &str, id: i32, units: usize) -> Result<(), AppendError> {
-        let Some(queue) = self.queues.get(topic, id) else {
+    /// Room for so many units: in files, or waiting for one. If there is none, it is asked for
+    /// whatever the queue itself thinks: a batch may need more than the next file.
+    fn check_room(
+        &mut self,
+        topic: &str,
+        id: i32,
+        kind: Kind,
+        units: usize,
+    ) -> Result<(), AppendError> {
+        let error = match self.queues.get(topic, id) {
+            Some(queue) if queue.takes(units) => return Ok(()),
+            Some(queue) => queue.fault().cloned().map_or(AppendError::NotReady, AppendError::Full),
             // A queue that is not there yet has its whole pending list.
-            return Ok(());
+            None if units <= PENDING_MAX => return Ok(()),
+            None => {
+                // Made now, empty, so that its first file can be asked for.
+                self.queues.entry(&self.settings, topic, id, kind);
+                AppendError::NotReady
+            }
         };
-        if queue.takes(units) {
-            return Ok(());
-        }
-        let error = queue.fault().cloned().map_or(AppendError::NotReady, AppendError::Full);
-        self.ask_queue_room(topic, id);
+        self.ask_queue_file(topic, id);
         Err(error)
+    }
+
+    fn kind(&self, topic: &str) -> Kind {
+        if self.batch_topics.contains(topic) { Kind::Batch } else { Kind::Simple }
     }
 
     /// Light queues: there must be room, and the offsets must be those that come next.
@@ -164,7 +182,7 @@ impl<D: Disk> Store<D> {
                     return Err(AppendError::LightOffset { name: name.to_owned(), next });
                 }
                 seen.push((name, next.plus(1)));
-                self.check_room(name, LIGHT_QUEUE_ID, drafts.len())?;
+                self.check_room(name, LIGHT_QUEUE_ID, Kind::Simple, drafts.len())?;
             }
         }
         Ok(())
@@ -196,23 +214,22 @@ impl<D: Disk> Store<D> {
     }
 
     fn dispatch(&mut self, facts: &Facts<'_>, id: i32) {
-        let is_batch = self.batch_topics.contains(facts.topic);
-        let kind = if is_batch { Kind::Batch } else { Kind::Simple };
+        let kind = self.kind(facts.topic);
         if let Some((mut unit, stored)) = facts.own(kind, &self.settings.delay_levels) {
             let queue = self.queues.entry(&self.settings, facts.topic, id, kind);
             // The queue counts, not the message: a client's INNER_BASE is never believed.
             unit.first = queue.next();
             queue.push(&mut self.disk, (unit, stored));
-            if queue.wants_room() {
-                self.ask_queue_room(facts.topic, id);
+            if queue.wants_room() && !queue.chain.has_failed() {
+                self.ask_queue_file(facts.topic, id);
             }
         }
         if self.settings.light_queues {
             for (name, entry) in facts.light(&self.settings.delay_levels) {
                 let queue = self.queues.entry(&self.settings, name, LIGHT_QUEUE_ID, Kind::Simple);
                 queue.push(&mut self.disk, entry);
-                if queue.wants_room() {
-                    self.ask_queue_room(name, LIGHT_QUEUE_ID);
+                if queue.wants_room() && !queue.chain.has_failed() {
+                    self.ask_queue_file(name, LIGHT_QUEUE_ID);
                 }
             }
         }
