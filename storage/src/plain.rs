@@ -53,6 +53,11 @@ impl PlainDisk {
         self.refused
     }
 
+    /// Completions that are held or wait to be polled.
+    pub fn completions(&self) -> usize {
+        self.done.len() + self.held.len()
+    }
+
     /// While held, operations happen and their completions wait.
     pub fn hold_completions(&mut self, hold: bool) {
         self.hold = hold;

@@ -266,6 +266,13 @@ impl Queue {
         self.chain.parts(self.synced, self.end)
     }
 
+    /// The first part of that, as far as it lies below `end`, and the position behind it.
+    pub(crate) fn next_unsynced(&self, end: u64) -> Option<((FileId, u64, u64), u64)> {
+        let part = self.chain.parts(self.synced, end.min(self.end)).next()?;
+        let behind = self.synced.max(self.chain.start()) - part.1 + part.2;
+        Some((part, behind))
+    }
+
     pub(crate) fn end(&self) -> u64 {
         self.end
     }

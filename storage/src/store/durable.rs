@@ -1,5 +1,7 @@
 //! What makes things durable: syncs, the checkpoint, state files, the orderly stop.
 
+use std::collections::VecDeque;
+
 use super::{Store, StoreEvent, Task};
 use crate::checkpoint;
 use crate::position::{Flushed, Physical, Written};
@@ -19,13 +21,16 @@ pub(super) struct LogSync {
     failed: Option<Fault>,
 }
 
-/// A sync of the queues, under way.
+/// A sync of the queues, under way: one part at a time. The disk works in order, and a sync of
+/// the log, for which senders wait, must not stand behind one of every queue there is.
 #[derive(Debug)]
 pub(super) struct QueueSync {
-    parts: usize,
-    failed: Option<Fault>,
-    /// Where each queue ended when it began.
-    ends: Vec<(Text, i32, u64, u64)>,
+    /// Queues that are not done, by topic, id and life, and where each ended when it began.
+    todo: VecDeque<(Text, i32, u64, u64)>,
+    /// What the part under way makes durable of the first of them.
+    upto: u64,
+    /// The store closes: no further part, and nothing is claimed.
+    is_abandoned: bool,
     /// Every unit of the records below was in a file by then.
     queued: Physical,
     /// The store time of the last of them.
@@ -134,49 +139,52 @@ impl<D: Disk> Store<D> {
             Some(at) => (at, self.checkpoint.logics),
             None => (self.written().end(), self.newest.0),
         };
-        let mut sync = QueueSync { parts: 0, failed: None, ends: Vec::new(), queued, logics };
-        for (topic, id, queue) in self.queues.iter() {
-            let before = sync.parts;
-            for (file, from, to) in queue.unsynced() {
-                self.ops.submit(&mut self.disk, Task::SyncQueue, Op::Sync { file, from, to });
-                sync.parts += 1;
-            }
-            if sync.parts > before {
-                sync.ends.push((topic.into(), id, queue.life, queue.end()));
-            }
-        }
+        let dirty = self.queues.iter().filter(|(.., queue)| queue.unsynced().next().is_some());
+        let todo =
+            dirty.map(|(topic, id, queue)| (topic.into(), id, queue.life, queue.end())).collect();
+        let sync = QueueSync { todo, upto: 0, is_abandoned: false, queued, logics };
         self.queue_sync = Some(sync);
-        self.finish_queue_sync();
+        self.sync_next_part();
+    }
+
+    /// Submits the next part, or what ends the sync. Queues that were deleted meanwhile have
+    /// nothing to be made durable.
+    fn sync_next_part(&mut self) {
+        let sync = self.queue_sync.as_mut().expect("a sync of the queues runs");
+        while let Some((topic, id, life, end)) = sync.todo.front() {
+            let queue = self.queues.get(topic, *id).filter(|queue| queue.life == *life);
+            let part = queue.and_then(|queue| queue.next_unsynced(*end));
+            if let Some(((file, from, to), upto)) = part {
+                sync.upto = upto;
+                self.ops.submit(&mut self.disk, Task::SyncQueue, Op::Sync { file, from, to });
+                return;
+            }
+            sync.todo.pop_front();
+        }
+        let (queued, logics) = (sync.queued, sync.logics);
+        self.move_checkpoint(queued, logics);
+        let bytes = &self.checkpoint.encode();
+        let op = Op::Replace { path: checkpoint::PATH, bytes };
+        self.ops.submit(&mut self.disk, Task::Checkpoint, op);
     }
 
     pub(super) fn queue_synced(&mut self, outcome: Result<(), Fault>) {
         let sync = self.queue_sync.as_mut().expect("a part belongs to a sync");
-        sync.parts -= 1;
         if let Err(fault) = outcome {
-            sync.failed.get_or_insert(fault);
-        }
-        self.finish_queue_sync();
-    }
-
-    fn finish_queue_sync(&mut self) {
-        let Some(sync) = self.queue_sync.as_mut().filter(|sync| sync.parts == 0) else { return };
-        if let Some(fault) = sync.failed.take() {
             self.queue_sync = None;
             self.broken.get_or_insert(fault.clone());
             self.events.push_back(StoreEvent::QueuesSynced(Err(fault)));
             return;
         }
-        let (queued, logics) = (sync.queued, sync.logics);
-        for (topic, id, life, end) in std::mem::take(&mut sync.ends) {
-            let queue = self.queues.get_mut(&topic, id).filter(|queue| queue.life == life);
-            if let Some(queue) = queue {
-                queue.set_synced(end);
-            }
+        let (topic, id, life, _) = sync.todo.front().expect("the part is one of these");
+        if let Some(queue) = self.queues.get_mut(topic, *id).filter(|queue| queue.life == *life) {
+            queue.set_synced(sync.upto);
         }
-        self.move_checkpoint(queued, logics);
-        let bytes = &self.checkpoint.encode();
-        let op = Op::Replace { path: checkpoint::PATH, bytes };
-        self.ops.submit(&mut self.disk, Task::Checkpoint, op);
+        if sync.is_abandoned {
+            self.queue_sync = None;
+        } else {
+            self.sync_next_part();
+        }
     }
 
     fn move_checkpoint(&mut self, queued: Physical, logics: Wall) {
@@ -211,6 +219,9 @@ impl<D: Disk> Store<D> {
     /// The orderly stop: everything durable, the checkpoint at the end, the `abort` file gone.
     /// If it fails, the next start recovers as after a crash. The store serves no longer.
     pub fn close(&mut self) -> Result<(), Fault> {
+        if let Some(sync) = self.queue_sync.as_mut() {
+            sync.is_abandoned = true;
+        }
         self.settle()?;
         if let Some(fault) = &self.broken {
             return Err(fault.clone());

@@ -1,5 +1,6 @@
 //! A store on a disk in memory, against a plain list of what was appended.
 
+mod durable;
 mod room;
 mod starts;
 

@@ -1,0 +1,56 @@
+//! Syncs, and what they stand in the way of.
+
+use super::*;
+
+const TOPICS: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+/// Messages in five queues, over several files each.
+fn dirty() -> Store<PlainDisk> {
+    let (mut store, _) = open(PlainDisk::default());
+    for _ in 0..12 {
+        for topic in TOPICS {
+            append(&mut store, &draft(topic, b"x", &[]));
+            drop(events(&mut store));
+        }
+    }
+    store
+}
+
+#[test]
+fn a_sync_of_the_log_waits_for_one_part_of_a_queue_at_most() {
+    let mut store = dirty();
+    store.disk_mut().hold_completions(true);
+    store.sync_queues();
+    assert_eq!(store.disk().completions(), 1, "one part, of many");
+    store.disk_mut().hold_completions(false);
+    let synced = events(&mut store);
+    assert!(synced.contains(&StoreEvent::QueuesSynced(Ok(()))));
+    assert!(store.queues.iter().all(|(.., queue)| queue.unsynced().next().is_none()));
+    assert_eq!(store.checkpoint.durable.expect("ours").queued, store.written().end());
+    store.verify_all().expect("queues follow the log");
+}
+
+#[test]
+fn queues_that_are_deleted_while_queues_are_synced_are_passed_over() {
+    let mut store = dirty();
+    store.disk_mut().hold_completions(true);
+    store.sync_queues();
+    for topic in ["a", "c", "e"] {
+        store.delete_topic(topic);
+    }
+    append(&mut store, &draft("a", b"a new life", &[]));
+    store.disk_mut().hold_completions(false);
+    assert!(events(&mut store).contains(&StoreEvent::QueuesSynced(Ok(()))));
+    assert_eq!(bodies(&store, "a"), [b"a new life"]);
+    store.verify_all().expect("queues follow the log");
+}
+
+#[test]
+fn a_stop_during_a_sync_of_the_queues_is_a_clean_one() {
+    let mut store = dirty();
+    store.sync_queues();
+    store.close().expect("a clean stop");
+    let (store, opened) = open(store.into_disk().reopened());
+    assert_eq!((opened.clean, opened.dispatched), (true, 0));
+    assert!(TOPICS.iter().all(|topic| bodies(&store, topic).len() == 12));
+}
