@@ -145,3 +145,19 @@ fn leased_bytes_are_never_written_again() {
     let _lease = disk.lease(file, 0, 10);
     disk.slot(file, 9, 1);
 }
+
+#[test]
+fn mapped_files_keep_no_descriptor() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut disk = MappedDisk::open(dir.path(), || {}).expect("unused");
+    let files: Vec<_> = (0..50).map(|n| allocate(&mut disk, &format!("q/{n}"), 4096)).collect();
+    let open = std::fs::read_dir("/proc/self/fd").expect("what this process has open");
+    let ours = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    let ours: Vec<_> = ours.filter(|path| path.starts_with(dir.path())).collect();
+    assert_eq!(ours, [dir.path().join("lock")]);
+    // What needs one takes it for as long as it lasts.
+    disk.slot(files[7], 0, 3).copy_from_slice(b"abc");
+    disk.perform(Op::Zero { file: files[7], from: 1, to: 2 }).expect("zeroed");
+    disk.perform(Op::Sync { file: files[7], from: 0, to: 4096 }).expect("synced");
+    assert_eq!(disk.bytes(files[7], 0, 3), b"a\0c");
+}

@@ -62,7 +62,7 @@ pub(super) fn read(root: &Path, path: &str) -> Result<Option<Vec<u8>>, Fault> {
 
 pub(super) fn open(root: &Path, path: &str) -> Result<Mapping, Fault> {
     let opened = OpenOptions::new().read(true).write(true).open(root.join(path));
-    let mapped = opened.and_then(|file| Mapping::new(file, path.to_owned()));
+    let mapped = opened.and_then(|file| Mapping::new(&file, path.to_owned()));
     mapped.map_err(|error| fault("open", path, &error))
 }
 
@@ -80,7 +80,7 @@ pub(super) fn allocate(root: &Path, path: &str, len: u64) -> Result<Mapping, Fau
         sync_parent(&whole)?;
         Ok(file)
     };
-    let mapped = made().and_then(|file| Mapping::new(file, path.to_owned()));
+    let mapped = made().and_then(|file| Mapping::new(&file, path.to_owned()));
     mapped.map_err(|error| {
         // The blocks are needed by others, and it does not matter if even this fails.
         drop(fs::remove_file(&partial));
@@ -97,17 +97,19 @@ fn reserve(file: &File, len: u64) -> io::Result<()> {
     }
 }
 
-pub(super) fn zero(mapping: &Mapping, from: u64, to: u64) -> Result<(), Fault> {
+pub(super) fn zero(root: &Path, mapping: &Mapping, from: u64, to: u64) -> Result<(), Fault> {
     assert!(from <= to && to <= mapping.len(), "zero within the file");
     if from == to {
         return Ok(());
     }
-    let file = mapping.file();
-    let zeroed = match rustix::fs::fallocate(file, FallocateFlags::ZERO_RANGE, from, to - from) {
-        Ok(()) => Ok(()),
-        Err(_) => write_zeros(file, from, to),
+    let zeroed = || -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(root.join(mapping.path()))?;
+        match rustix::fs::fallocate(&file, FallocateFlags::ZERO_RANGE, from, to - from) {
+            Ok(()) => Ok(()),
+            Err(_) => write_zeros(&file, from, to),
+        }
     };
-    zeroed.map_err(|error| fault("zero", mapping.path(), &error))
+    zeroed().map_err(|error| fault("zero", mapping.path(), &error))
 }
 
 fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {

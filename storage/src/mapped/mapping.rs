@@ -21,10 +21,10 @@ use memmap2::{MmapOptions, MmapRaw};
 
 use crate::seam::FileId;
 
-/// A whole file, mapped for reading and writing, shared with the medium.
+/// A whole file, mapped for reading and writing, shared with the medium. It keeps no descriptor:
+/// a mapping does not need one, and a broker has more queues than a process may have open files.
 pub(super) struct Mapping {
     map: MmapRaw,
-    file: File,
     path: String,
     /// Bytes below were leased, so they stay as they are.
     leased: AtomicU64,
@@ -32,17 +32,13 @@ pub(super) struct Mapping {
 
 impl Mapping {
     /// Maps `file` at its present length.
-    pub(super) fn new(file: File, path: String) -> io::Result<Self> {
-        let map = MmapOptions::new().map_raw(&file)?;
-        Ok(Self { map, file, path, leased: AtomicU64::new(0) })
+    pub(super) fn new(file: &File, path: String) -> io::Result<Self> {
+        let map = MmapOptions::new().map_raw(file)?;
+        Ok(Self { map, path, leased: AtomicU64::new(0) })
     }
 
     pub(super) fn path(&self) -> &str {
         &self.path
-    }
-
-    pub(super) fn file(&self) -> &File {
-        &self.file
     }
 
     pub(super) fn len(&self) -> u64 {

@@ -49,7 +49,9 @@ impl Job {
             Self::Remove { path } => files::remove(root, &path).map(|()| None),
             Self::Replace { path, bytes } => files::replace(root, &path, &bytes).map(|()| None),
             Self::Sync { mapping, from, to } => files::sync(&mapping, from, to).map(|()| None),
-            Self::Zero { mapping, from, to } => files::zero(&mapping, from, to).map(|()| None),
+            Self::Zero { mapping, from, to } => {
+                files::zero(root, &mapping, from, to).map(|()| None)
+            }
         }
     }
 }
