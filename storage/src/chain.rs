@@ -16,6 +16,9 @@ use crate::seam::{Disk, Done, Fault, FileId, Op};
 /// Digits of a file name.
 const NAME_LEN: usize = 20;
 
+/// What the name of a file ends with until the file has its full size.
+pub(crate) const UNNAMED: &str = ".new";
+
 /// Where the next file stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ahead {
@@ -58,7 +61,8 @@ impl Chain {
     }
 
     /// Opens what lies in `dir`. A zero-length last file is a creation that a crash interrupted:
-    /// it is named in `stale`, to be removed once the whole store is known to be sound.
+    /// it is named in `stale`, to be removed once the whole store is known to be sound. So is a
+    /// file that had not got its name yet: Apache would refuse the directory for it.
     pub(crate) fn load<D: Disk>(
         disk: &mut D,
         dir: String,
@@ -70,6 +74,8 @@ impl Chain {
         if let Some(last) = names.pop_if(|last| last.len == 0) {
             stale.push(format!("{dir}/{}", last.name));
         }
+        let unnamed = entries.iter().filter(|e| !e.is_dir && is_unnamed(&e.name));
+        stale.extend(unnamed.map(|entry| format!("{dir}/{}", entry.name)));
         let start =
             |name: &str| -> u64 { name.parse().expect("a name is 20 digits, checked above") };
         let mut chain = Self::new(dir, file_len, 0);
@@ -223,6 +229,11 @@ fn is_name(name: &str) -> bool {
         && name.parse::<u64>().is_ok()
 }
 
+/// A file that is being allocated: its name to be, and what the mapped disk adds meanwhile.
+fn is_unnamed(name: &str) -> bool {
+    name.strip_suffix(UNNAMED).is_some_and(is_name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,10 +247,12 @@ mod tests {
         }
         disk.put_file("q/00000000000000000050", Vec::new());
         disk.put_file("q/notes.txt", vec![1]);
+        disk.put_file("q/notes.new", vec![1]);
+        disk.put_file("q/00000000000000000060.new", vec![0; 3]);
         let mut stale = Vec::new();
         let chain = Chain::load(&mut disk, "q".into(), 10, &mut stale).expect("sound");
         assert_eq!((chain.start(), chain.room_end(), chain.count()), (20, 50, 3));
-        assert_eq!(stale, ["q/00000000000000000050"]);
+        assert_eq!(stale, ["q/00000000000000000050", "q/00000000000000000060.new"]);
         let parts: Vec<_> = chain.parts(25, 41).map(|(_, from, to)| (from, to)).collect();
         assert_eq!(parts, [(5, 10), (0, 10), (0, 1)]);
         assert!(chain.locate(19).is_none() && chain.locate(50).is_none());

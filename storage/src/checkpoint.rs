@@ -53,9 +53,14 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads a checkpoint; a short or absent one says nothing at all.
+    /// Reads a checkpoint; a short, damaged or absent one says nothing at all.
     pub fn decode(bytes: &[u8]) -> Self {
-        let Some(bytes) = bytes.get(..LEN) else { return Self::default() };
+        Self::sound(bytes).unwrap_or_default()
+    }
+
+    /// Reads a checkpoint, unless it is short or damaged.
+    pub(crate) fn sound(bytes: &[u8]) -> Option<Self> {
+        let bytes = bytes.get(..LEN)?;
         let int = |at: usize| i64::from_be_bytes(*bytes[at..].first_chunk().expect("inside"));
         let position = |at| Physical::new(u64::from_be_bytes(i64::to_be_bytes(int(at))));
         let (physic, logics) = (int(0), int(8));
@@ -63,10 +68,10 @@ impl Checkpoint {
         let is_marked = &bytes[OWN..OWN + 8] == MARK;
         if is_marked && crc != crc32fast::hash(&bytes[OWN..OWN_END - 4]) {
             // Nobody writes half of it: the file is damaged, and its times prove nothing either.
-            return Self::default();
+            return None;
         }
         let is_ours = is_marked && int(OWN + 24) == physic ^ logics;
-        Self {
+        Some(Self {
             physic: Wall::from_millis(physic),
             logics: Wall::from_millis(logics),
             index: Wall::from_millis(int(16)),
@@ -74,7 +79,7 @@ impl Checkpoint {
             confirm: int(32),
             durable: is_ours
                 .then(|| Durable { flushed: position(OWN + 8), queued: position(OWN + 16) }),
-        }
+        })
     }
 
     /// The file's bytes.

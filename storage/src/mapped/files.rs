@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FallocateFlags;
 
 use super::mapping::Mapping;
+use crate::chain::UNNAMED;
 use crate::seam::{Entry, Fault};
 
 /// Zeros written at a time where the file system cannot zero a range itself.
@@ -69,7 +70,7 @@ pub(super) fn open(root: &Path, path: &str) -> Result<Mapping, Fault> {
 /// Under another name until it has its full size: a crash in the middle must not leave a file of
 /// a wrong length, since that is refused at the next start.
 pub(super) fn allocate(root: &Path, path: &str, len: u64) -> Result<Mapping, Fault> {
-    let (whole, partial) = (root.join(path), root.join(format!("{path}.new")));
+    let (whole, partial) = (root.join(path), root.join(format!("{path}{UNNAMED}")));
     let made = || -> io::Result<File> {
         make_parents(root, &whole)?;
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(true).clone();

@@ -2,6 +2,7 @@
 
 use crate::chain::{Chain, ChainError};
 use crate::checkpoint::{self, Checkpoint};
+use crate::position::Physical;
 use crate::queue::{Kind, Queue};
 use crate::queues::Queues;
 use crate::recover::OpenError;
@@ -18,15 +19,21 @@ pub(super) struct Loaded {
     pub(super) rebuild: bool,
 }
 
+/// The checkpoint, or its backup. A backup that stands in for a damaged file is older than that
+/// was, and recovery may have taken the promise about queues back in between: it is not believed.
 pub(super) fn checkpoint<D: Disk>(disk: &mut D) -> Result<Checkpoint, Fault> {
-    for path in [checkpoint::PATH, checkpoint::BACKUP] {
-        if let Some(bytes) = disk.read(path)?
-            && bytes.len() == checkpoint::LEN
-        {
-            return Ok(Checkpoint::decode(&bytes));
-        }
+    let present = disk.read(checkpoint::PATH)?.filter(|bytes| !bytes.is_empty());
+    if let Some(sound) = present.as_deref().and_then(Checkpoint::sound) {
+        return Ok(sound);
     }
-    Ok(Checkpoint::default())
+    let backup = disk.read(checkpoint::BACKUP)?;
+    let mut older = backup.as_deref().map_or_else(Checkpoint::default, Checkpoint::decode);
+    if present.is_some()
+        && let Some(durable) = &mut older.durable
+    {
+        durable.queued = Physical::ZERO;
+    }
+    Ok(older)
 }
 
 pub(super) fn files<D: Disk>(

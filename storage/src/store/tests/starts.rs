@@ -259,3 +259,36 @@ fn a_clean_start_does_not_read_the_unused_part_of_a_queue() {
     assert!(opened.clean && store.queue("t", 0).is_some());
     assert!(counting.read.get() < 100_000, "{} bytes", counting.read.get());
 }
+
+#[test]
+fn a_damaged_checkpoint_gives_way_to_the_one_before_which_promises_no_queues() {
+    let mut disk = closed();
+    let mut bytes = disk.file("checkpoint").expect("written at the stop").to_vec();
+    let now = Checkpoint::decode(&bytes);
+    disk.put_file("checkpoint.bak", bytes.clone());
+    bytes[50] ^= 1;
+    disk.put_file("checkpoint", bytes);
+    // What the log promised still holds: a log that is gone is not taken for an empty one.
+    let mut lost = disk.clone();
+    take_all(&mut lost, LOG);
+    let error = Store::open(lost, settings(), |_| false).expect_err("no log");
+    let durable = now.durable.expect("ours").flushed;
+    assert_eq!(error, OpenError::Rot { at: Physical::ZERO, durable });
+    disk.put_file("abort", Vec::new());
+    assert!(disk.take_file("consumequeue/t/0/00000000000000000300"));
+    let (store, _) = open(disk);
+    assert_eq!((store.checkpoint, bodies(&store, "t").len()), (now, 20));
+}
+
+#[test]
+fn a_file_that_a_crash_left_without_its_name_is_removed() {
+    let mut disk = closed();
+    let leftovers =
+        ["commitlog/00000000000000009216.new", "consumequeue/t/0/00000000000000000900.new"];
+    for path in leftovers {
+        disk.put_file(path, vec![0; 7]);
+    }
+    let (store, _) = open(disk);
+    assert!(leftovers.iter().all(|path| store.disk().file(path).is_none()));
+    assert_eq!(bodies(&store, "t").len(), 20);
+}
