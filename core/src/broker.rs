@@ -12,10 +12,12 @@
 //! | `clients`, `locks` | who is connected, who may consume a queue in order |
 //! | `topics`, `groups`, `offsets`, `state`, `ready` | what is kept in `config/*.json` |
 //! | `requests` | everything else that is asked |
+//! | `events` | what the disk has to say |
 
 mod batch;
 mod clients;
 mod config;
+mod events;
 mod groups;
 mod hold;
 mod locks;
@@ -37,7 +39,7 @@ use hotfire_storage::position::{Confirmed, Physical, Span};
 use hotfire_storage::seam::{Disk, Fault};
 use hotfire_storage::text::Text;
 use hotfire_storage::time::{Mono, Now};
-use hotfire_storage::{Opened, Settings, Store, StoreEvent};
+use hotfire_storage::{Opened, Settings, Store};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
@@ -63,8 +65,6 @@ use waiters::Waiters;
 
 /// How often silent clients and expired locks are looked for.
 const SCAN_EVERY: Duration = Duration::from_secs(10);
-/// How long after a state file could not be saved it is tried again.
-const SAVE_AGAIN: Duration = Duration::from_secs(1);
 /// How often queue files are made durable, and the checkpoint moved after them.
 const SYNC_QUEUES_EVERY: Duration = Duration::from_secs(60);
 
@@ -123,6 +123,8 @@ struct Timers {
     sync_queues: Mono,
     /// No state file is saved before.
     save: Mono,
+    /// The store asks again for a file that it did not get.
+    room: Option<Mono>,
 }
 
 /// The machine.
@@ -192,6 +194,7 @@ impl<D: Disk> Broker<D> {
                 save_offsets: now.mono.after(config.save_offsets_every),
                 sync_queues: now.mono.after(SYNC_QUEUES_EVERY),
                 save: now.mono,
+                room: None,
             },
             holds: Holds::default(),
             waiters: Waiters::default(),
@@ -339,6 +342,9 @@ impl<D: Disk> Broker<D> {
                 self.store.sync_queues();
             }
         }
+        if self.timers.room.take_if(|due| *due <= now.mono).is_some() {
+            self.store.retry_room();
+        }
         if self.register_now || self.timers.register <= now.mono {
             self.register_now = false;
             self.timers.register = now.mono.after(self.config.register_every);
@@ -353,80 +359,6 @@ impl<D: Disk> Broker<D> {
         }
         if self.groups.start_save() {
             self.store.save(state::GROUPS, &state::groups_json(&self.groups));
-        }
-    }
-
-    fn store_event(&mut self, now: Now, event: StoreEvent) {
-        match event {
-            StoreEvent::Synced(outcome) => {
-                self.flush.synced(outcome.is_ok());
-                if let Err(fault) = outcome {
-                    tracing::error!(%fault, "a sync failed: no more messages are taken");
-                    self.sync_fault = Some(fault);
-                    self.flush_failed();
-                }
-            }
-            StoreEvent::RoomReady => self.retry_parked(now),
-            StoreEvent::RoomFailed(fault) => {
-                // Tried again, each is answered with the fault, or finds that it needs no file.
-                tracing::error!(%fault, "the store cannot grow");
-                self.retry_parked(now);
-            }
-            StoreEvent::DeleteFailed(fault) => {
-                tracing::warn!(%fault, "a deleted queue's file is still there");
-            }
-            StoreEvent::Saved { path, outcome } => self.saved(now, path, &outcome),
-            StoreEvent::QueuesSynced(Ok(())) => {}
-            StoreEvent::QueuesSynced(Err(fault)) => {
-                // No message is lost by it, but a disk that fails one sync is not trusted with the
-                // next: the store fails that one too, and sends end there.
-                tracing::error!(%fault, "queue files were not made durable");
-            }
-        }
-    }
-
-    /// The newest change of the topic table that may be relied on.
-    fn ready_upto(&self) -> i64 {
-        self.readiness.upto(self.topics.durable_upto())
-    }
-
-    /// More of the topic table may be relied on: who waited for that goes on.
-    fn became_ready(&mut self, now: Now) {
-        let upto = self.ready_upto();
-        while let Some((caller, response)) = self.readiness.next_answer(upto) {
-            self.answer(caller, response);
-        }
-        self.retry_parked(now);
-    }
-
-    /// The topic table could not be kept: who waited for that must know.
-    fn topics_lost(&mut self) {
-        let remark = "the disk failed to keep the topic; use another broker";
-        while let Some(caller) = self.readiness.abandon() {
-            self.refuse(caller, Code::SystemError, remark.to_owned());
-        }
-        self.refuse_parked(Code::SystemError, remark);
-    }
-
-    fn saved(&mut self, now: Now, path: &str, outcome: &Result<(), Fault>) {
-        if let Err(fault) = outcome {
-            tracing::error!(%fault, path, "a state file was not saved; it is tried again");
-            self.timers.save = now.mono.after(SAVE_AGAIN);
-        }
-        let durable = outcome.is_ok();
-        match path {
-            state::TOPICS => {
-                self.topics.save_ended(durable);
-                if durable {
-                    self.register_now = true;
-                    self.became_ready(now);
-                } else {
-                    self.topics_lost();
-                }
-            }
-            state::GROUPS => self.groups.save_ended(durable),
-            state::OFFSETS if !durable => self.offsets.save_failed(),
-            _ => {}
         }
     }
 }
@@ -472,6 +404,7 @@ impl<D: Disk> Machine for Broker<D> {
         [
             Some(timers.scan.min(timers.register).min(timers.save_offsets)),
             Some(timers.sync_queues),
+            timers.room,
             (self.topics.wants_save() || self.groups.wants_save()).then_some(timers.save),
             self.flush.deadline(),
             self.waiters.deadline(),

@@ -145,7 +145,9 @@ fn one_module_names_a_runtime(source: &Source) -> Vec<String> {
         found.extend(words(code, word));
     }
     if !source.path.starts_with("sim/src/madsim") {
-        found.extend(words(code, "madsim::"));
+        // `crate::madsim` is the simulator's own room, not the runtime.
+        let foreign = |at: &usize| !code[..*at].ends_with("crate::");
+        found.extend(words(code, "madsim::").filter(foreign));
     }
     for at in words(code, "tokio::{") {
         let list = code[at..].split('}').next().unwrap_or_default();

@@ -110,8 +110,8 @@ impl Berth {
         }
     }
 
-    /// Was a sync of the present process told that it failed? Then the broker takes no more messages,
-    /// and its operator has to see to it.
+    /// Was a sync of the present process told that it failed? Then the broker takes no more
+    /// messages, and its operator has to see to it.
     pub(super) fn is_sick(&self) -> bool {
         self.sick.load(Ordering::Relaxed)
     }
