@@ -1,15 +1,19 @@
 //! The checkpoint: what earlier syncs made durable (store.md 2), when and where.
 //!
 //! ```text
-//!  0        8         16       24              32             40            56        64
-//!  | physic | logics  | index  | masterFlushed | confirm      | "HOTFIRE1"  | flushed | queued |
-//!  64..72   72..76                                            (40..48)      (48..56)  (56..64)
-//!  | copy of physic ^ logics | crc |  zeros to 4096
+//!  0        8         16       24              32             40            48        56
+//!  | physic | logics  | index  | masterFlushed | confirm      | "HOTFIRE2"  | flushed | queued |
+//!  64        72        80                       88
+//!  | indexed | checked | CRC of bytes 0 to 40    | CRC of bytes 40 to 88, 4 bytes, zeros to 4096
 //! ```
 //!
 //! Apache reads the first 40 bytes, which say *when*; a clock that jumped makes them guess. The
-//! rest of the file is ours and says *where*. Whoever rewrites only Apache's part (Apache does)
-//! breaks the copy, and our part is ignored.
+//! rest of the file is ours and says *where*. Apache rewrites its own part and leaves the rest as
+//! it is: the CRC of that part no longer matches then, and ours is ignored. (A sum or a difference
+//! of times would not do: an orderly stop makes two of them equal, Apache's as well as ours.)
+//!
+//! The mark is a name and the version of our part. A later one is refused, never ignored: what it
+//! was written for may be needed to read the store at all.
 
 use crate::position::Physical;
 use crate::time::Wall;
@@ -20,11 +24,20 @@ pub(crate) const PATH: &str = "checkpoint";
 pub(crate) const BACKUP: &str = "checkpoint.bak";
 /// Bytes of the file.
 pub(crate) const LEN: usize = 4096;
+/// The version of our part that is written, and the only one that is read.
+pub const VERSION: u8 = 2;
 /// How much older than its time stamps Apache takes a checkpoint to be, in milliseconds.
 const MARGIN_MS: i64 = 3000;
-const MARK: &[u8; 8] = b"HOTFIRE1";
+/// Whose the part behind Apache's is; a digit follows.
+const NAME: &[u8; 7] = b"HOTFIRE";
+/// Where our part begins.
 const OWN: usize = 40;
-const OWN_END: usize = 76;
+/// Where the CRC of Apache's part lies, the last field of ours.
+const TIMES_CRC: usize = 80;
+/// Where the CRC of our part lies.
+const OWN_CRC: usize = 88;
+/// `checked`, if no position is.
+const UNCHECKED: u64 = u64::MAX;
 
 /// Positions that only Hotfire writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +46,25 @@ pub struct Durable {
     pub flushed: Physical,
     /// Of every record below, every queue unit is on the medium.
     pub queued: Physical,
+    /// Of every record below, every index item is on the medium.
+    pub indexed: Physical,
+    /// From here on each record ends in a CRC over all of its bytes; `None`: no such position.
+    /// Who lets a record without one into the log takes this back first, durably.
+    pub checked: Option<Physical>,
+}
+
+/// Why a checkpoint says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// The file is short, or its CRC is wrong.
+    #[error("the checkpoint is damaged")]
+    Damaged,
+    /// A later version of Hotfire wrote it.
+    #[error("version {version} of the checkpoint, this is version {VERSION}")]
+    Newer {
+        /// The version of its part that only Hotfire writes.
+        version: u8,
+    },
 }
 
 /// The checkpoint's content.
@@ -53,32 +85,17 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads a checkpoint; a short, damaged or absent one says nothing at all.
-    pub fn decode(bytes: &[u8]) -> Self {
-        Self::sound(bytes).unwrap_or_default()
-    }
-
-    /// Reads a checkpoint, unless it is short or damaged.
-    pub(crate) fn sound(bytes: &[u8]) -> Option<Self> {
-        let bytes = bytes.get(..LEN)?;
+    /// Reads a checkpoint. What Apache wrote last has times and no positions.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let bytes = bytes.get(..LEN).ok_or(Unreadable::Damaged)?;
         let int = |at: usize| i64::from_be_bytes(*bytes[at..].first_chunk().expect("inside"));
-        let position = |at| Physical::new(u64::from_be_bytes(i64::to_be_bytes(int(at))));
-        let (physic, logics) = (int(0), int(8));
-        let crc = u32::from_be_bytes(*bytes[OWN_END - 4..].first_chunk().expect("inside"));
-        let is_marked = &bytes[OWN..OWN + 8] == MARK;
-        if is_marked && crc != crc32fast::hash(&bytes[OWN..OWN_END - 4]) {
-            // Nobody writes half of it: the file is damaged, and its times prove nothing either.
-            return None;
-        }
-        let is_ours = is_marked && int(OWN + 24) == physic ^ logics;
-        Some(Self {
-            physic: Wall::from_millis(physic),
-            logics: Wall::from_millis(logics),
+        Ok(Self {
+            physic: Wall::from_millis(int(0)),
+            logics: Wall::from_millis(int(8)),
             index: Wall::from_millis(int(16)),
             master_flushed: int(24),
             confirm: int(32),
-            durable: is_ours
-                .then(|| Durable { flushed: position(OWN + 8), queued: position(OWN + 16) }),
+            durable: own_part(bytes)?,
         })
     }
 
@@ -90,13 +107,17 @@ impl Checkpoint {
         for (slot, value) in bytes.chunks_exact_mut(8).zip(times) {
             slot.copy_from_slice(&value.to_be_bytes());
         }
-        if let Some(durable) = self.durable {
-            bytes[OWN..OWN + 8].copy_from_slice(MARK);
-            bytes[OWN + 8..OWN + 16].copy_from_slice(&durable.flushed.get().to_be_bytes());
-            bytes[OWN + 16..OWN + 24].copy_from_slice(&durable.queued.get().to_be_bytes());
-            bytes[OWN + 24..OWN + 32].copy_from_slice(&(physic ^ logics).to_be_bytes());
-            let crc = crc32fast::hash(&bytes[OWN..OWN_END - 4]);
-            bytes[OWN_END - 4..OWN_END].copy_from_slice(&crc.to_be_bytes());
+        if let Some(Durable { flushed, queued, indexed, checked }) = self.durable {
+            let times = u64::from(crc32fast::hash(&bytes[..OWN]));
+            let checked = checked.map_or(UNCHECKED, Physical::get);
+            let own = [flushed.get(), queued.get(), indexed.get(), checked, times];
+            bytes[OWN..OWN + 7].copy_from_slice(NAME);
+            bytes[OWN + 7] = b'0' + VERSION;
+            for (slot, value) in bytes[OWN + 8..OWN_CRC].chunks_exact_mut(8).zip(own) {
+                slot.copy_from_slice(&value.to_be_bytes());
+            }
+            let crc = crc32fast::hash(&bytes[OWN..OWN_CRC]);
+            bytes[OWN_CRC..OWN_CRC + 4].copy_from_slice(&crc.to_be_bytes());
         }
         bytes
     }
@@ -109,36 +130,98 @@ impl Checkpoint {
     }
 }
 
+/// Our part, unless somebody else wrote last.
+fn own_part(bytes: &[u8]) -> Result<Option<Durable>, Unreadable> {
+    let version = match bytes[OWN..].split_first_chunk::<7>() {
+        Some((name, rest)) if name == NAME => rest[0],
+        _ => return Ok(None),
+    };
+    if version.is_ascii_digit() && version > b'0' + VERSION {
+        return Err(Unreadable::Newer { version: version - b'0' });
+    }
+    if version != b'0' + VERSION {
+        return Ok(None);
+    }
+    let crc = u32::from_be_bytes(*bytes[OWN_CRC..].first_chunk().expect("inside"));
+    if crc != crc32fast::hash(&bytes[OWN..OWN_CRC]) {
+        // Nobody writes half of it: the file is damaged, and its times prove nothing either.
+        return Err(Unreadable::Damaged);
+    }
+    let int = |at: usize| u64::from_be_bytes(*bytes[at..].first_chunk().expect("inside"));
+    if int(TIMES_CRC) != u64::from(crc32fast::hash(&bytes[..OWN])) {
+        return Ok(None);
+    }
+    let position = |at| Physical::new(int(at));
+    Ok(Some(Durable {
+        flushed: position(OWN + 8),
+        queued: position(OWN + 16),
+        indexed: position(OWN + 24),
+        checked: Some(position(OWN + 32)).filter(|at| at.get() != UNCHECKED),
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn sample() -> Checkpoint {
-        let durable = Durable { flushed: Physical::new(900), queued: Physical::new(800) };
         Checkpoint {
             physic: Wall::from_millis(10_000),
             logics: Wall::from_millis(9_000),
             index: Wall::from_millis(1),
             master_flushed: 2,
             confirm: 3,
-            durable: Some(durable),
+            durable: Some(Durable {
+                flushed: Physical::new(900),
+                queued: Physical::new(800),
+                indexed: Physical::new(700),
+                checked: Some(Physical::new(600)),
+            }),
         }
     }
 
     #[test]
     fn a_checkpoint_reads_back_and_is_three_seconds_older_than_it_says() {
-        assert_eq!(Checkpoint::decode(&sample().encode()), sample());
-        assert_eq!(sample().safe_time(), Wall::from_millis(6_000));
-        assert_eq!(Checkpoint::decode(b"").safe_time(), Wall::from_millis(0));
+        let mut sample = sample();
+        assert_eq!(Checkpoint::decode(&sample.encode()), Ok(sample));
+        assert_eq!(sample.safe_time(), Wall::from_millis(6_000));
+        assert_eq!(Checkpoint::default().safe_time(), Wall::from_millis(0));
+        sample.durable.as_mut().expect("a sample").checked = None;
+        assert_eq!(Checkpoint::decode(&sample.encode()), Ok(sample));
+        assert_eq!(Checkpoint::decode(b""), Err(Unreadable::Damaged));
     }
 
     #[test]
     fn positions_are_forgotten_once_apache_wrote_the_times() {
         let mut bytes = sample().encode();
         bytes[..8].copy_from_slice(&12_000_i64.to_be_bytes());
-        let read = Checkpoint::decode(&bytes);
+        let read = Checkpoint::decode(&bytes).expect("sound");
         assert_eq!((read.physic, read.durable), (Wall::from_millis(12_000), None));
         bytes[OWN + 9] ^= 1;
-        assert_eq!(Checkpoint::decode(&bytes), Checkpoint::default());
+        assert_eq!(Checkpoint::decode(&bytes), Err(Unreadable::Damaged));
+    }
+
+    /// An orderly stop leaves two equal times, of whoever it was: their difference says nothing.
+    #[test]
+    fn positions_are_forgotten_although_apache_left_equal_times_as_we_did() {
+        let (before, after) = (Wall::from_millis(10_000), Wall::from_millis(99_000));
+        let stopped = Checkpoint { physic: before, logics: before, ..sample() };
+        let mut bytes = stopped.encode();
+        for at in [0, 8] {
+            bytes[at..at + 8].copy_from_slice(&after.as_millis().to_be_bytes());
+        }
+        let read = Checkpoint::decode(&bytes).expect("sound");
+        assert_eq!((read.physic, read.logics, read.durable), (after, after, None));
+    }
+
+    #[test]
+    fn a_later_version_is_told_and_an_earlier_one_is_nobodys() {
+        let mut bytes = sample().encode();
+        bytes[OWN + 7] = b'3';
+        assert_eq!(Checkpoint::decode(&bytes), Err(Unreadable::Newer { version: 3 }));
+        for other in [b'0', b'1', b'x', 0] {
+            bytes[OWN + 7] = other;
+            assert_eq!(Checkpoint::decode(&bytes).expect("sound").durable, None);
+        }
     }
 }

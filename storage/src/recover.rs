@@ -16,10 +16,18 @@
 //! Before the first change the `abort` file is made durable, so a crash at any operation leads
 //! to a new recovery of the thorough kind; every step may be repeated. When it is done everything
 //! readable is on the medium: *flushed* is *written*.
+//!
+//! The `abort` file also says whose process died. If it was not ours, it may have appended without
+//! having written a checkpoint yet, so ours is older than the log. What it says of log and queues
+//! is then still true, as nobody takes back what is durable: Apache cuts a log only at a bad
+//! record, and if it cut below what was durable, that is a loss to be told. What it says of the
+//! index and of records' own CRCs is not true any more: Apache deletes index files at a start after
+//! a crash, and its records have no CRC. Neither is believed.
 
 mod load;
 mod repair;
 
+use self::load::Before;
 use crate::checkpoint::{self, Checkpoint, Durable};
 use crate::commit_log::CommitLog;
 use crate::dispatch::{Facts, LIGHT_QUEUE_ID};
@@ -37,6 +45,8 @@ const PAGE_LEN: usize = 4096;
 
 /// Exists while a broker runs; still there at a start, it says that the broker died.
 pub(crate) const ABORT: &str = "abort";
+/// How the content of ours ends, behind the process id.
+const ABORT_OURS: &str = " hotfire\n";
 
 /// Why a store does not open.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +69,16 @@ pub enum OpenError {
         len: u64,
         /// The configured length.
         expected: u64,
+    },
+    /// A later version of Hotfire wrote the store.
+    #[error(
+        "the store was written by a later Hotfire (its checkpoint is of version {version}, this \
+         one knows {known}): open it with that one or a later one",
+        known = checkpoint::VERSION
+    )]
+    Newer {
+        /// The version of the checkpoint.
+        version: u8,
     },
     /// The topic's type in `topics.json` and the kind of its queues on disk differ.
     #[error("topic {topic} has {found:?} queues on disk, its configuration says otherwise")]
@@ -125,9 +145,8 @@ struct Recovery<'a, D: Disk> {
     is_batch: &'a dyn Fn(&str) -> bool,
     checkpoint: Checkpoint,
     clean: bool,
-    /// What lies behind the end may be anything: the process before died, or it was Apache's,
-    /// which ends a log by forgetting the rest and leaves it there.
-    distrust: bool,
+    /// The last writer was Apache's, which ends a log by forgetting the rest and leaves it there.
+    foreign: bool,
     log: CommitLog,
     queues: Queues,
     /// Queues that know less than the log.
@@ -143,17 +162,22 @@ pub(crate) fn recover<D: Disk>(
     settings: &Settings,
     is_batch: &dyn Fn(&str) -> bool,
 ) -> Result<Recovered, OpenError> {
-    let clean = disk.read(ABORT)?.is_none();
     let mut checkpoint = load::checkpoint(disk)?;
-    let foreign = checkpoint.durable.is_none();
+    let before = load::before(disk)?;
+    let clean = before == Before::Stopped;
+    if before == Before::DiedForeign
+        && let Some(durable) = &mut checkpoint.durable
+    {
+        (durable.indexed, durable.checked) = (Physical::ZERO, None);
+    }
+    let foreign = before == Before::DiedForeign || checkpoint.durable.is_none();
     let loaded = load::files(disk, settings, is_batch)?;
     // Files of the log are missing: a mount that failed, perhaps. Nothing may change, or the
     // next start, which finds them, would not find the queues.
     refuse_rot(&checkpoint, settings, Physical::new(loaded.log.room_end()))?;
     // From here on files change: whoever finds them half changed must know.
     if clean {
-        let process = settings.process.to_string();
-        disk.perform(Op::Replace { path: ABORT, bytes: process.as_bytes() })?;
+        claim(disk, settings)?;
     }
     if loaded.rebuild || loaded.log.is_empty() {
         forsake_units(disk, &mut checkpoint)?;
@@ -163,19 +187,18 @@ pub(crate) fn recover<D: Disk>(
     }
     let (log, queues) = (CommitLog::new(loaded.log), loaded.queues);
     let opened = Opened { clean, ..Opened::default() };
-    let (distrust, newest) = (!clean || foreign, None);
     let mut recovery = Recovery {
         disk,
         settings,
         is_batch,
         checkpoint,
         clean,
-        distrust,
+        foreign,
         log,
         queues,
         broken: repair::Broken::new(),
         opened,
-        newest,
+        newest: None,
     };
     if recovery.log.chain.is_empty() {
         recovery.forget_queues()?;
@@ -191,7 +214,19 @@ pub(crate) fn recover<D: Disk>(
     recovery.settle_queues(end)?;
     recovery.make_room()?;
     recovery.write_checkpoint(end)?;
+    if before == Before::DiedForeign {
+        // Last: should a crash find neither the old file nor the new one, nothing is missed, for
+        // all is as an orderly stop leaves it.
+        claim(recovery.disk, settings)?;
+    }
     Ok(recovery.finish())
+}
+
+/// Leaves word that a process of ours uses the store.
+fn claim<D: Disk>(disk: &mut D, settings: &Settings) -> Result<(), Fault> {
+    let content = format!("{}{ABORT_OURS}", settings.process);
+    disk.perform(Op::Replace { path: ABORT, bytes: content.as_bytes() })?;
+    Ok(())
 }
 
 /// Torn is not rot: a tear lies above what was durable.
@@ -213,7 +248,8 @@ fn refuse_rot(
 fn forsake_units<D: Disk>(disk: &mut D, checkpoint: &mut Checkpoint) -> Result<(), Fault> {
     let flushed = checkpoint.durable.map_or(Physical::ZERO, |durable| durable.flushed);
     // Without positions the times would be believed, so there must be some from now on.
-    let lowered = Some(Durable { flushed, queued: Physical::ZERO });
+    let checked = checkpoint.durable.and_then(|durable| durable.checked);
+    let lowered = Some(Durable { flushed, checked, ..Durable::default() });
     if checkpoint.durable == lowered {
         return Ok(());
     }
@@ -249,7 +285,7 @@ impl<D: Disk> Recovery<'_, D> {
             let scan_from = self.last_file_where(is_known).unwrap_or(start);
             return Plan { scan_from, dispatch_from };
         }
-        let from = if let Some(Durable { flushed, queued }) = self.checkpoint.durable {
+        let from = if let Some(Durable { flushed, queued, .. }) = self.checkpoint.durable {
             let safe = flushed.min(queued);
             self.last_file_start(|at| at <= safe)
         } else {
@@ -329,13 +365,19 @@ impl<D: Disk> Recovery<'_, D> {
         rest.iter().take(8).any(|&byte| byte != 0)
     }
 
+    /// What lies behind the end may be anything: the process before died, or it was Apache's.
+    fn distrusts_rest(&self) -> bool {
+        !self.clean || self.foreign
+    }
+
     /// Truncation is a write: what lies behind the end is made unreadable, and durably so,
     /// before anything is appended there.
     fn cut_log(&mut self, scanned_from: Physical, end: Physical) -> Result<(), Fault> {
-        if self.checkpoint.durable.is_some_and(|durable| durable.flushed > end) {
+        if let Some(durable) = self.checkpoint.durable.filter(|durable| durable.flushed > end) {
             // The operator accepted the loss. The promise goes first, or a crash during the cut
             // would find it broken again.
-            let lowered = Durable { flushed: end, queued: Physical::ZERO };
+            let checked = durable.checked;
+            let lowered = Durable { flushed: end, checked, ..Durable::default() };
             self.checkpoint.durable = Some(lowered);
             let bytes = &self.checkpoint.encode();
             self.disk.perform(Op::Replace { path: checkpoint::PATH, bytes })?;
@@ -343,7 +385,7 @@ impl<D: Disk> Recovery<'_, D> {
         self.log.chain.cut(self.disk, end.get())?;
         self.log.set_end(end);
         let room_end = self.log.chain.room_end();
-        if self.distrust || self.is_used(end) {
+        if self.distrusts_rest() || self.is_used(end) {
             let tail: Vec<_> = self.log.chain.parts(end.get(), room_end).collect();
             for (file, from, to) in tail {
                 self.disk.perform(Op::Zero { file, from, to })?;
@@ -361,7 +403,9 @@ impl<D: Disk> Recovery<'_, D> {
     /// that failed the kernel takes pages for clean whose bytes never arrived; if then only the
     /// process dies, they are readable here, and no sync would ever write them.
     fn write_again(&mut self, scanned_from: Physical, end: Physical) {
-        let durable = self.checkpoint.durable.map_or(scanned_from, |durable| durable.flushed);
+        // What another process wrote below our mark, after cutting there, may not be durable.
+        let ours = self.checkpoint.durable.filter(|_| !self.foreign);
+        let durable = ours.map_or(scanned_from, |durable| durable.flushed);
         let from = durable.max(scanned_from).get() / PAGE * PAGE;
         let parts: Vec<_> = self.log.chain.parts(from, end.get()).collect();
         for (file, from, to) in parts {
@@ -374,12 +418,12 @@ impl<D: Disk> Recovery<'_, D> {
     }
 
     fn settle_queues(&mut self, end: Physical) -> Result<(), Fault> {
-        let log_start = self.log.start();
+        let (log_start, distrust) = (self.log.start(), self.distrusts_rest());
         for queue in self.queues.iter_mut() {
             if queue.last(self.disk).is_some_and(|unit| unit.span.at >= end) {
                 queue.trim(self.disk, end);
             }
-            queue.settle(self.disk, self.distrust)?;
+            queue.settle(self.disk, distrust)?;
             queue.correct_min(self.disk, log_start);
         }
         Ok(())
@@ -403,7 +447,7 @@ impl<D: Disk> Recovery<'_, D> {
 
     fn write_checkpoint(&mut self, end: Physical) -> Result<(), Fault> {
         let mut next = self.checkpoint;
-        next.durable = Some(Durable { flushed: end, queued: end });
+        next.durable = Some(Durable { flushed: end, queued: end, indexed: end, checked: None });
         if let Some((at, stored)) = self.newest {
             (next.physic, next.logics) = (stored, stored);
             next.confirm = i64::try_from(at.get()).unwrap_or(i64::MAX);

@@ -26,7 +26,7 @@ pub struct Settings {
     /// The operator's word that a log damaged below its durable end may be cut there. Without it
     /// such a store refuses to open.
     pub accept_rot: bool,
-    /// What the `abort` file holds: the process id, for humans.
+    /// The process id: what the `abort` file begins with, for humans.
     pub process: u32,
 }
 

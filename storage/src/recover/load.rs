@@ -1,11 +1,10 @@
 //! What lies on the disk, before anything is changed.
 
 use crate::chain::{Chain, ChainError};
-use crate::checkpoint::{self, Checkpoint};
-use crate::position::Physical;
+use crate::checkpoint::{self, Checkpoint, Durable, Unreadable};
 use crate::queue::{Kind, Queue};
 use crate::queues::Queues;
-use crate::recover::OpenError;
+use crate::recover::{ABORT, ABORT_OURS, OpenError};
 use crate::seam::{Disk, Fault};
 use crate::settings::Settings;
 
@@ -20,20 +19,46 @@ pub(super) struct Loaded {
 }
 
 /// The checkpoint, or its backup. A backup that stands in for a damaged file is older than that
-/// was, and recovery may have taken the promise about queues back in between: it is not believed.
-pub(super) fn checkpoint<D: Disk>(disk: &mut D) -> Result<Checkpoint, Fault> {
+/// was, and what it says of queues, index and records may have been taken back in between: of
+/// its positions only that of the log is believed.
+pub(super) fn checkpoint<D: Disk>(disk: &mut D) -> Result<Checkpoint, OpenError> {
     let present = disk.read(checkpoint::PATH)?.filter(|bytes| !bytes.is_empty());
-    if let Some(sound) = present.as_deref().and_then(Checkpoint::sound) {
-        return Ok(sound);
-    }
+    let is_damaged = match present.as_deref().map(Checkpoint::decode) {
+        Some(Ok(sound)) => return Ok(sound),
+        Some(Err(Unreadable::Newer { version })) => return Err(OpenError::Newer { version }),
+        Some(Err(Unreadable::Damaged)) => true,
+        None => false,
+    };
     let backup = disk.read(checkpoint::BACKUP)?;
-    let mut older = backup.as_deref().map_or_else(Checkpoint::default, Checkpoint::decode);
-    if present.is_some()
-        && let Some(durable) = &mut older.durable
-    {
-        durable.queued = Physical::ZERO;
+    let mut older = match backup.as_deref().map(Checkpoint::decode) {
+        Some(Ok(sound)) => sound,
+        Some(Err(Unreadable::Newer { version })) => return Err(OpenError::Newer { version }),
+        Some(Err(Unreadable::Damaged)) | None => Checkpoint::default(),
+    };
+    if is_damaged && let Some(durable) = &mut older.durable {
+        *durable = Durable { flushed: durable.flushed, ..Durable::default() };
     }
     Ok(older)
+}
+
+/// Who used the store before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    /// A process that stopped in order.
+    Stopped,
+    /// A process of ours that died.
+    Died,
+    /// Somebody else's process that died: Apache's, which leaves a bare process id.
+    DiedForeign,
+}
+
+/// Reads the `abort` file.
+pub(super) fn before<D: Disk>(disk: &mut D) -> Result<Before, Fault> {
+    Ok(match disk.read(ABORT)? {
+        None => Before::Stopped,
+        Some(bytes) if bytes.ends_with(ABORT_OURS.as_bytes()) => Before::Died,
+        Some(_) => Before::DiedForeign,
+    })
 }
 
 pub(super) fn files<D: Disk>(

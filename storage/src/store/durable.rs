@@ -190,7 +190,9 @@ impl<D: Disk> Store<D> {
     fn move_checkpoint(&mut self, queued: Physical, logics: Wall) {
         let flushed = self.flushed.end();
         self.checkpoint.logics = logics;
-        self.checkpoint.durable = Some(checkpoint::Durable { flushed, queued });
+        let checked = self.checkpoint.durable.and_then(|durable| durable.checked);
+        let durable = checkpoint::Durable { flushed, queued, indexed: queued, checked };
+        self.checkpoint.durable = Some(durable);
         if flushed == self.written().end() {
             self.checkpoint.physic = self.newest.0;
             self.checkpoint.confirm = i64::try_from(self.newest.1.get()).unwrap_or(i64::MAX);

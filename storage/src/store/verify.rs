@@ -33,6 +33,7 @@ impl<D: Disk> Store<D> {
         if let Some(durable) = self.checkpoint.durable {
             assert!(durable.flushed <= self.flushed.end(), "a checkpoint never runs ahead");
             assert!(durable.queued <= self.written().end(), "a checkpoint never runs ahead");
+            assert!(durable.indexed <= self.written().end(), "a checkpoint never runs ahead");
         }
         for (topic, id, queue) in self.queues.iter() {
             queue.verify();

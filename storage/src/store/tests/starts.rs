@@ -6,6 +6,10 @@ use super::*;
 use crate::consume_queue::Unit;
 
 const LOG: &str = "commitlog/";
+/// The `abort` file of a process of ours that died.
+const OURS: &[u8] = b"7 hotfire\n";
+/// That of one of Apache's.
+const APACHES: &[u8] = b"7";
 
 /// Twenty messages in several files of log and queue, stopped in order.
 fn closed() -> PlainDisk {
@@ -134,7 +138,7 @@ fn a_crash_while_a_queue_with_a_gap_is_thrown_away_costs_no_unit() {
 #[test]
 fn queues_that_are_gone_after_a_crash_are_computed_from_the_whole_log() {
     let mut disk = closed();
-    disk.put_file("abort", Vec::new());
+    disk.put_file("abort", OURS.to_vec());
     take_all(&mut disk, "consumequeue/");
     let (store, _) = open(disk);
     assert_eq!(bodies(&store, "t").len(), 20);
@@ -152,7 +156,8 @@ fn what_apache_left_behind_the_end_of_a_log_never_comes_back() {
     bytes[within + 20] = 0xEE;
     disk.put_file(&path, bytes);
     let checkpoint = disk.file("checkpoint").expect("written at the stop").to_vec();
-    let theirs = Checkpoint { durable: None, ..Checkpoint::decode(&checkpoint) };
+    let ours = Checkpoint::decode(&checkpoint).expect("ours");
+    let theirs = Checkpoint { durable: None, ..ours };
     disk.put_file("checkpoint", theirs.encode().to_vec());
     let (store, opened) = open(disk);
     assert_eq!((opened.clean, opened.end), (true, end));
@@ -169,7 +174,7 @@ fn a_queue_whose_last_file_is_missing_is_completed_from_the_log() {
         let taken = last.iter().filter(|path| disk.take_file(path)).count();
         assert!(taken >= 2 && disk.file("consumequeue/t/0/00000000000000000100").is_some());
         if died {
-            disk.put_file("abort", Vec::new());
+            disk.put_file("abort", OURS.to_vec());
         }
         let (store, opened) = open(disk.clone());
         assert_eq!((opened.clean, bodies(&store, "t").len()), (!died, 20));
@@ -190,7 +195,7 @@ fn a_queue_whose_only_file_is_missing_after_a_crash_is_complete_again() {
     }
     store.close().expect("a clean stop");
     let mut disk = store.into_disk().reopened();
-    disk.put_file("abort", Vec::new());
+    disk.put_file("abort", OURS.to_vec());
     take_all(&mut disk, "consumequeue/t/");
     let (store, _) = open(disk);
     assert_eq!(bodies(&store, "t").len(), 4);
@@ -222,7 +227,7 @@ fn offsets_that_the_log_itself_lacks_name_the_record_behind_them() {
     assert_eq!(bytes[field..field + 8], 7_u64.to_be_bytes());
     bytes[field + 7] = 9;
     disk.put_file(&path, bytes);
-    disk.put_file("abort", Vec::new());
+    disk.put_file("abort", OURS.to_vec());
     take_all(&mut disk, "consumequeue/");
     let (store, _) = open(disk);
     let view = store.queue_view("t", 0).expect("a queue");
@@ -264,7 +269,7 @@ fn a_clean_start_does_not_read_the_unused_part_of_a_queue() {
 fn a_damaged_checkpoint_gives_way_to_the_one_before_which_promises_no_queues() {
     let mut disk = closed();
     let mut bytes = disk.file("checkpoint").expect("written at the stop").to_vec();
-    let now = Checkpoint::decode(&bytes);
+    let now = Checkpoint::decode(&bytes).expect("ours");
     disk.put_file("checkpoint.bak", bytes.clone());
     bytes[50] ^= 1;
     disk.put_file("checkpoint", bytes);
@@ -274,10 +279,51 @@ fn a_damaged_checkpoint_gives_way_to_the_one_before_which_promises_no_queues() {
     let error = Store::open(lost, settings(), |_| false).expect_err("no log");
     let durable = now.durable.expect("ours").flushed;
     assert_eq!(error, OpenError::Rot { at: Physical::ZERO, durable });
-    disk.put_file("abort", Vec::new());
+    disk.put_file("abort", OURS.to_vec());
     assert!(disk.take_file("consumequeue/t/0/00000000000000000300"));
     let (store, _) = open(disk);
     assert_eq!((store.checkpoint, bodies(&store, "t").len()), (now, 20));
+}
+
+#[test]
+fn a_store_of_a_later_version_is_refused_and_not_a_file_changes() {
+    for path in ["checkpoint", "checkpoint.bak"] {
+        let mut disk = closed();
+        let mut bytes = disk.file("checkpoint").expect("written at the stop").to_vec();
+        assert_eq!(&bytes[40..48], b"HOTFIRE2");
+        bytes[47] = b'3';
+        assert!(disk.take_file("checkpoint"));
+        disk.put_file(path, bytes);
+        let before: Vec<_> = disk.paths().map(str::to_owned).collect();
+        let mut dying = Dying { disk, left: usize::MAX, read: Cell::default() };
+        let error = Store::open(&mut dying, settings(), |_| false).expect_err("later");
+        assert_eq!(error, OpenError::Newer { version: 3 });
+        assert!(dying.disk.paths().eq(before.iter().map(String::as_str)));
+    }
+}
+
+#[test]
+fn what_apache_appended_before_its_first_checkpoint_stays() {
+    // Our stop, then a process of Apache's that appends and is killed: our checkpoint still says
+    // what it said. The appends are made by ours here, and what tells them apart is `abort`.
+    let disk = closed();
+    let checkpoint = disk.file("checkpoint").expect("written at the stop").to_vec();
+    let (mut store, _) = open(disk);
+    assert_eq!(store.disk().file("abort"), Some(&b"0 hotfire\n"[..]));
+    append(&mut store, &draft("t", b"theirs", &[]));
+    drop(events(&mut store));
+    let mut disk = store.into_disk().reopened();
+    disk.put_file("checkpoint", checkpoint.clone());
+    disk.put_file("abort", APACHES.to_vec());
+    let (store, opened) = open(disk.clone());
+    assert_eq!((opened.clean, bodies(&store, "t").len()), (false, 21));
+    assert_eq!(store.disk().file("abort"), Some(&b"0 hotfire\n"[..]), "ours from now on");
+    store.verify_all().expect("queues follow the log");
+    // What was durable when we stopped is still promised, whoever came after us.
+    take_all(&mut disk, LOG);
+    let durable = Checkpoint::decode(&checkpoint).expect("ours").durable.expect("ours");
+    let error = Store::open(disk, settings(), |_| false).expect_err("no log");
+    assert_eq!(error, OpenError::Rot { at: Physical::ZERO, durable: durable.flushed });
 }
 
 #[test]
