@@ -299,12 +299,8 @@ impl<D: Disk> Broker<D> {
     /// Everything that time or the disk brought.
     fn advance(&mut self, now: Now) {
         self.drain_store(now);
-        if let Some((from, upto)) = self.flush.start(now.mono) {
-            self.store.sync(from, upto);
-        }
-        self.answer_waiters(now);
-        self.wake_arrivals();
-        self.expire_holds(now.mono);
+        // What may append comes first: a one-way send is not answered, so nothing would come back
+        // here to sync its record and to wake who waits for it.
         if self.readiness.give_up(now.mono) {
             tracing::warn!("a name server does not answer: new topics may lack a route");
             self.became_ready(now);
@@ -312,6 +308,12 @@ impl<D: Disk> Broker<D> {
         if self.parked.deadline().is_some_and(|deadline| deadline <= now.mono) {
             self.retry_parked(now);
         }
+        if let Some((from, upto)) = self.flush.start(now.mono) {
+            self.store.sync(from, upto);
+        }
+        self.answer_waiters(now);
+        self.wake_arrivals();
+        self.expire_holds(now.mono);
         self.run_timers(now);
         if self.timers.save <= now.mono {
             self.save_changes();

@@ -84,12 +84,16 @@ impl Rig {
     }
 
     fn ask(&mut self, ms: u64, request: BrokerRequest) -> i32 {
+        self.tell(ms, request, false)
+    }
+
+    fn tell(&mut self, ms: u64, request: BrokerRequest, oneway: bool) -> i32 {
         self.opaque += 1;
         let caller = Caller {
             conn: ConnId(1),
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 5_000)),
             opaque: self.opaque,
-            oneway: false,
+            oneway,
             language: Language::JAVA,
             version: 493,
             json: true,
@@ -231,6 +235,20 @@ fn a_send_that_creates_a_topic_is_answered_once_the_name_servers_route_to_it() {
     assert_eq!(rig.run(10), []);
     assert_eq!(rig.run(1_009), [], "a silent name server is waited for");
     assert_eq!(rig.run(1_010).len(), 1, "but not for ever");
+}
+
+/// Its topic lacked a route; when the wait for one ends it is appended, and nobody is answered.
+#[test]
+fn a_one_way_send_that_had_to_wait_wakes_the_pull_that_waits_for_it() {
+    let mut rig = Rig::open(PlainDisk::default(), BrokerConfig { name_servers: 1, ..config() });
+    rig.tell(1, send("t", b"x"), true);
+    assert_eq!(rig.run(1), []);
+    let held = rig.ask(2, pull("t", 0, Some(15_000)));
+    assert_eq!(rig.run(2), []);
+    // Completions would bring the broker to look again.
+    rig.broker.store.disk_mut().hold_completions(true);
+    let answers = rig.run(1_001);
+    assert_eq!(answers.iter().map(|(opaque, _)| *opaque).collect::<Vec<_>>(), [held]);
 }
 
 #[test]
