@@ -18,6 +18,7 @@ pub mod host;
 pub mod ignored;
 pub mod namesrv;
 pub mod properties;
+mod queues;
 pub mod value;
 
 use std::fmt;

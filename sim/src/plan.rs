@@ -49,6 +49,10 @@ pub struct StoreShape {
     pub commit_log_file: u32,
     /// Bytes of a ConsumeQueue file.
     pub consume_queue_file: u32,
+    /// Do queues have extensions?
+    pub queue_ext: bool,
+    /// Bytes of a file of an extension.
+    pub queue_ext_file: u32,
     /// Is a send answered only once it is on the medium?
     pub sync_flush: bool,
     /// Between two syncs of an asynchronous flush.
@@ -153,6 +157,8 @@ impl Plan {
         plan.net.partitions = *pick(choose, &[0, 0, 1, 4], "plan.net.partitions");
         plan.net.partition_max_us = *pick(choose, &[500_000, 30_000_000], "plan.net.partition_max");
         plan.process.clients = *pick(choose, &[0, 0, 2], "plan.process.clients");
+        plan.store.queue_ext = choose.chance(300, "plan.queue_ext");
+        plan.store.queue_ext_file = *pick(choose, &[1024, 100, 50], "plan.queue_ext_file");
         plan
     }
 
@@ -195,6 +201,8 @@ impl StoreShape {
             // From "rolls every few records" to "rolls now and then"; odd sizes on purpose.
             commit_log_file: *pick(choose, &[65_536, 16_384, 4096, 5000], "plan.commit_log_file"),
             consume_queue_file: 20 * *pick(choose, &[300, 20, 4, 1], "plan.consume_queue_file"),
+            queue_ext: false,
+            queue_ext_file: 1024,
             sync_flush: choose.chance(600, "plan.sync_flush"),
             flush_interval_us: *pick(choose, &[10_000, 500_000], "plan.flush_interval"),
         }

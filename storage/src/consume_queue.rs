@@ -19,7 +19,7 @@ const PLACEHOLDER_LEN: u32 = 0x7FFF_FFFF;
 pub struct Unit {
     /// Where the record lies.
     pub span: Span,
-    /// The tags' hash, a time of delivery, or an address of Apache's queue extension.
+    /// The tags' hash, a time of delivery, or an address in the queue's extension.
     pub tags_code: i64,
     /// The number of the record's first message in the queue.
     pub first: QueueOffset,

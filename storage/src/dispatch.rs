@@ -9,6 +9,8 @@ use crate::time::Wall;
 
 /// The prefix of retry topics, whose messages never go to light queues.
 const RETRY_PREFIX: &str = "%RETRY%";
+/// What every light queue's name begins with.
+pub(crate) const LIGHT_PREFIX: &str = "%LMQ%";
 /// Light queues have one queue each.
 pub(crate) const LIGHT_QUEUE_ID: i32 = 0;
 

@@ -9,6 +9,7 @@
 //! | [`record`] | the message as it lies in the log |
 //! | `chain`, `commit_log` | equal-sized files as one address space; the log in them |
 //! | [`queue`], `consume_queue`, `batch_queue`, `dispatch` | units, and the record they come from |
+//! | `queue_ext` | what an ordinary queue says of a record besides |
 //! | [`recover`], [`checkpoint`] | from whatever a crash left to a store that can serve |
 //! | [`store`], [`settings`] | all of it as one machine |
 //! | [`documents`], [`dialect`] | the JSON state files; the dialect in which Apache writes them |
@@ -25,6 +26,7 @@ pub mod mapped;
 pub mod plain;
 pub mod position;
 pub mod queue;
+mod queue_ext;
 mod queues;
 pub mod record;
 pub mod recover;

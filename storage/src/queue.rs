@@ -9,14 +9,19 @@
 //! whose file is still being allocated wait in a bounded list; they are read from there, so a
 //! message is visible in the turn that appends it.
 
+mod sides;
+
 use std::collections::VecDeque;
 
-use crate::chain::{Ahead, Chain};
+use crate::chain::Chain;
 use crate::consume_queue::Unit;
 use crate::position::{Physical, QueueOffset};
-use crate::seam::{Disk, Fault, FileId, Memory, Op};
+use crate::queue_ext::{ExtUnit, Extension};
+use crate::seam::{Disk, Fault, Memory, Op};
 use crate::time::Wall;
 use crate::{batch_queue, consume_queue};
+
+pub(crate) use sides::Side;
 
 /// Units that may wait for a file. Enough for what arrives while a file is allocated; beyond,
 /// sends to this queue wait instead.
@@ -62,6 +67,8 @@ pub(crate) struct Queue {
     /// Tells this queue from an earlier one of the same name that was deleted.
     pub(crate) life: u64,
     pub(crate) chain: Chain,
+    /// Only of an ordinary queue, and only if the store is set so.
+    ext: Option<Extension>,
     /// Position of the first unit that points into the log.
     low: u64,
     /// Position behind the last unit in a file.
@@ -74,12 +81,13 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn new(kind: Kind, life: u64, chain: Chain) -> Self {
+    pub(crate) fn new(kind: Kind, life: u64, chain: Chain, ext: Option<Chain>) -> Self {
         let (start, range) = (chain.start(), QueueRange::default());
         let mut queue = Self {
             kind,
             life,
             chain,
+            ext: ext.map(Extension::new),
             low: start,
             end: start,
             range,
@@ -92,9 +100,10 @@ impl Queue {
 
     /// A queue whose files were found on disk: full and on the medium until [`trim`](Self::trim)
     /// says otherwise.
-    pub(crate) fn found(kind: Kind, life: u64, chain: Chain) -> Self {
+    pub(crate) fn found(kind: Kind, life: u64, chain: Chain, ext: Option<Chain>) -> Self {
         let end = chain.room_end();
-        Self { end, synced: end, ..Self::new(kind, life, chain) }
+        let ext = ext.map(Extension::found);
+        Self { end, synced: end, ext, ..Self::new(kind, life, chain, None) }
     }
 
     pub(crate) fn range(&self) -> QueueRange {
@@ -111,30 +120,6 @@ impl Queue {
         self.pending.front().map(|(unit, _)| unit.span.at)
     }
 
-    pub(crate) fn takes(&self, units: usize) -> bool {
-        let room = (self.chain.room_end() - self.end) / self.kind.unit_len();
-        let room =
-            if self.pending.is_empty() { usize::try_from(room).unwrap_or(usize::MAX) } else { 0 };
-        // The pending list alone takes what one turn brings, whatever the files' room.
-        units <= room || self.pending.len() + units <= PENDING_MAX
-    }
-
-    /// Why nothing more can be taken: the last allocation's fault, if it failed.
-    pub(crate) fn fault(&self) -> Option<&Fault> {
-        match self.chain.ahead() {
-            Ahead::Failed(fault) => Some(fault),
-            Ahead::Asked | Ahead::Idle => None,
-        }
-    }
-
-    /// Is it time to have the next file allocated? A failed attempt included: when that is to be
-    /// repeated is not for every append to say.
-    pub(crate) fn wants_room(&self) -> bool {
-        let room = self.chain.room_end() - self.end;
-        !self.pending.is_empty()
-            || (self.end > self.chain.start() && room <= self.chain.file_len() / 2)
-    }
-
     /// Appends a unit.
     pub(crate) fn push(&mut self, memory: &mut impl Memory, entry: Entry) {
         assert_eq!(entry.0.first, self.next(), "a queue has no gaps");
@@ -144,7 +129,7 @@ impl Queue {
 
     /// Moves waiting units into files as far as there is room.
     pub(crate) fn drain(&mut self, memory: &mut impl Memory) {
-        while self.chain.room_end() > self.end {
+        while self.has_room() {
             let Some(entry) = self.pending.pop_front() else { break };
             self.write(memory, &entry);
         }
@@ -152,10 +137,15 @@ impl Queue {
 
     fn write(&mut self, memory: &mut impl Memory, (unit, stored): &Entry) {
         let (file, at) = self.chain.locate(self.end).expect("the caller saw room");
+        let mut filed = *unit;
+        if let Some(ext) = self.ext.as_mut().filter(|_| !unit.is_placeholder()) {
+            let said = ExtUnit { tags_code: unit.tags_code, stored: *stored, bitmap: &[] };
+            filed.tags_code = ext.append(memory, &said);
+        }
         let (simple, batch);
         let bytes: &[u8] = match self.kind {
             Kind::Simple => {
-                simple = consume_queue::encode(unit);
+                simple = consume_queue::encode(&filed);
                 &simple
             }
             Kind::Batch => {
@@ -261,32 +251,12 @@ impl Queue {
         self.range.min = self.offset_at(memory, self.low);
     }
 
-    /// What of this queue is in files and not known to be on the medium.
-    pub(crate) fn unsynced(&self) -> impl Iterator<Item = (FileId, u64, u64)> {
-        self.chain.parts(self.synced, self.end)
-    }
-
-    /// The first part of that, as far as it lies below `end`, and the position behind it.
-    pub(crate) fn next_unsynced(&self, end: u64) -> Option<((FileId, u64, u64), u64)> {
-        let part = self.chain.parts(self.synced, end.min(self.end)).next()?;
-        let behind = self.synced.max(self.chain.start()) - part.1 + part.2;
-        Some((part, behind))
-    }
-
-    pub(crate) fn end(&self) -> u64 {
-        self.end
-    }
-
-    /// Everything below `position` is on the medium.
-    pub(crate) fn set_synced(&mut self, position: u64) {
-        self.synced = self.synced.max(position.min(self.end));
-    }
-
     pub(crate) fn verify(&self) {
         assert!(self.chain.start() <= self.low && self.low <= self.end);
         assert!(self.end <= self.chain.room_end(), "units below the end are in files");
         assert!(self.synced <= self.end && self.range.min <= self.range.max);
         assert!(self.pending.len() <= PENDING_MAX);
+        self.ext.iter().for_each(Extension::verify);
         if self.kind == Kind::Simple {
             assert_eq!(self.range.max.get() * consume_queue::UNIT_LEN, self.end);
         }
@@ -337,6 +307,7 @@ impl Queue {
         self.low = self.low.clamp(start, self.end);
         self.synced = self.synced.min(self.end);
         self.range.min = self.range.min.min(self.range.max);
+        self.trim_ext(memory);
         last.map(|(_, unit)| unit.span.at.plus(u64::from(unit.span.len)))
     }
 
@@ -349,15 +320,19 @@ impl Queue {
             return Ok(());
         }
         match self.kind {
-            Kind::Simple => self.seek(disk, &entry)?,
+            Kind::Simple => {
+                let end = self.end;
+                self.seek(disk, &entry)?;
+                if self.end < end {
+                    self.trim_ext(disk);
+                }
+            }
             Kind::Batch => {
                 let behind = self.search(disk, self.chain.start(), |u| u.first >= entry.0.first);
                 self.end = self.end.min(behind);
             }
         }
-        if self.end == self.chain.room_end() {
-            self.chain.grow(disk)?;
-        }
+        self.make_room(disk)?;
         self.synced = self.synced.min(self.end);
         self.write(disk, &entry);
         Ok(())
@@ -376,11 +351,10 @@ impl Queue {
             self.chain.restart(disk, self.chain.file_start(position))?;
             (self.low, self.end, self.synced) = (position, self.chain.start(), self.chain.start());
             self.set_empty(unit.first);
+            self.ext.iter_mut().for_each(Extension::clear);
         }
         while self.end < position {
-            if self.end == self.chain.room_end() {
-                self.chain.grow(disk)?;
-            }
+            self.make_room(disk)?;
             let first = QueueOffset::new(self.end / consume_queue::UNIT_LEN);
             let filler = if begins { Unit::placeholder(first) } else { Unit { first, ..*unit } };
             self.write(disk, &(filler, *stored));
@@ -411,6 +385,7 @@ impl Queue {
     /// on the medium, and anything may follow. Otherwise one unit that reads as zero tells enough:
     /// a start must not read the unused part of every file.
     pub(crate) fn settle<D: Disk>(&mut self, disk: &mut D, distrust: bool) -> Result<(), Fault> {
+        self.ext.as_mut().map_or(Ok(()), |ext| ext.settle(disk, distrust))?;
         self.chain.cut(disk, self.end.max(self.chain.start()))?;
         let mut dirty = distrust || self.synced < self.end;
         if dirty || self.tail_is_used(disk) {
@@ -437,10 +412,11 @@ impl Queue {
     pub(crate) fn finish<D: Disk>(&mut self, disk: &mut D) -> Result<(), Fault> {
         self.drain(disk);
         while !self.pending.is_empty() {
-            self.chain.grow(disk)?;
+            self.make_room(disk)?;
             self.drain(disk);
         }
-        let parts: Vec<_> = self.unsynced().collect();
+        self.ext.as_mut().map_or(Ok(()), |ext| ext.sync(disk, ext.end()))?;
+        let parts: Vec<_> = self.chain.parts(self.synced, self.end).collect();
         for (file, from, to) in parts {
             disk.perform(Op::Sync { file, from, to })?;
         }

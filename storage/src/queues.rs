@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::chain::Chain;
+use crate::dispatch::LIGHT_PREFIX;
 use crate::position::Physical;
 use crate::queue::{Kind, Queue};
 use crate::seam::Memory;
@@ -33,6 +34,13 @@ impl Queues {
         u64::from(len).next_multiple_of(kind.unit_len())
     }
 
+    /// Where a queue's extension lies; `None` if it has none: light queues and those of inner
+    /// batches never have.
+    pub(crate) fn ext_dir(settings: &Settings, topic: &str, id: i32, kind: Kind) -> Option<String> {
+        let has = settings.queue_ext && kind == Kind::Simple && !topic.starts_with(LIGHT_PREFIX);
+        has.then(|| format!("{}/{topic}/{id}", settings.queue_ext_dir))
+    }
+
     pub(crate) fn get(&self, topic: &str, id: i32) -> Option<&Queue> {
         self.topics.get(topic)?.get(&id)
     }
@@ -52,7 +60,9 @@ impl Queues {
         if self.get(topic, id).is_none() {
             let dir = format!("{}/{topic}/{id}", Self::root(settings, kind));
             let chain = Chain::new(dir, Self::file_len(settings, kind), 0);
-            self.adopt(topic, id, |life| Queue::new(kind, life, chain));
+            let ext = Self::ext_dir(settings, topic, id, kind);
+            let ext = ext.map(|dir| Chain::new(dir, u64::from(settings.queue_ext_file), 0));
+            self.adopt(topic, id, |life| Queue::new(kind, life, chain, ext));
         }
         self.get_mut(topic, id).expect("made above")
     }

@@ -207,6 +207,7 @@ pub(crate) fn recover<D: Disk>(
     if clean {
         recovery.broken = recovery.suspects();
     }
+    recovery.forget_lost();
     let end = recovery.scan(plan)?;
     refuse_rot(&recovery.checkpoint, settings, end)?;
     recovery.cut_log(plan.scan_from, end)?;
@@ -262,7 +263,7 @@ impl<D: Disk> Recovery<'_, D> {
     /// Without a log no unit can point anywhere.
     fn forget_queues(&mut self) -> Result<(), Fault> {
         for queue in std::mem::take(&mut self.queues).into_queues() {
-            for file in queue.chain.into_files() {
+            for file in queue.into_files() {
                 self.disk.perform(Op::Delete { file })?;
             }
         }

@@ -9,12 +9,19 @@ pub struct Settings {
     pub consume_queue_dir: String,
     /// Where queues of inner batches lie.
     pub batch_queue_dir: String,
+    /// Where the extensions of ordinary queues lie.
+    pub queue_ext_dir: String,
     /// Bytes of a CommitLog file (`mappedFileSizeCommitLog`).
     pub commit_log_file: u32,
     /// Bytes of a queue file, rounded up to whole units (`mappedFileSizeConsumeQueue`).
     pub consume_queue_file: u32,
     /// Bytes of a batch queue file (`mapperFileSizeBatchConsumeQueue`), likewise rounded up.
     pub batch_queue_file: u32,
+    /// Bytes of a file of an extension (`mappedFileSizeConsumeQueueExt`).
+    pub queue_ext_file: u32,
+    /// Do ordinary queues have an extension (`enableConsumeQueueExt`)? Without one, tags codes of
+    /// units that point at it are not known.
+    pub queue_ext: bool,
     /// The largest body, in bytes (`maxMessageSize`); a record may be 64 KiB larger.
     pub max_message_size: u32,
     /// What each delay level waits, in milliseconds, level 1 first (`messageDelayLevel`).
@@ -42,9 +49,12 @@ impl Default for Settings {
             commit_log_dir: "commitlog".to_owned(),
             consume_queue_dir: "consumequeue".to_owned(),
             batch_queue_dir: "batchconsumequeue".to_owned(),
+            queue_ext_dir: "consumequeue_ext".to_owned(),
             commit_log_file: 1 << 30,
             consume_queue_file: 300_000 * 20,
             batch_queue_file: 300_000 * 46,
+            queue_ext_file: 48 << 20,
+            queue_ext: false,
             max_message_size: 4 << 20,
             delay_levels: [&seconds[..], &minutes, &hours].concat(),
             light_queues: false,

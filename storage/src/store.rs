@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::checkpoint::Checkpoint;
 use crate::commit_log::CommitLog;
 use crate::position::{Flushed, Physical, Written};
-use crate::queue::Queue;
+use crate::queue::{Queue, Side};
 use crate::queues::Queues;
 use crate::recover::{OpenError, Opened, recover};
 use crate::seam::{Disk, Done, Fault, FileId, Op, Token};
@@ -67,7 +67,7 @@ pub enum StoreEvent {
 #[derive(Clone, Debug)]
 enum Task {
     AllocateLog,
-    AllocateQueue { topic: Text, id: i32, life: u64 },
+    AllocateQueue { topic: Text, id: i32, life: u64, side: Side },
     Checkpoint,
     Delete,
     Save(&'static str),
@@ -171,8 +171,8 @@ impl<D: Disk> Store<D> {
                 }
                 self.tell_room(outcome);
             }
-            Task::AllocateQueue { topic, id, life } => {
-                self.complete_queue_room(&topic, id, life, outcome);
+            Task::AllocateQueue { topic, id, life, side } => {
+                self.complete_queue_room((&topic, id), life, side, outcome);
             }
             Task::Checkpoint => self.checkpoint_written(outcome.map(drop)),
             Task::Delete => {
@@ -191,9 +191,9 @@ impl<D: Disk> Store<D> {
 
     fn complete_queue_room(
         &mut self,
-        topic: &Text,
-        id: i32,
+        (topic, id): (&Text, i32),
         life: u64,
+        side: Side,
         outcome: Result<Done, Fault>,
     ) {
         let queue = self.queues.get_mut(topic, id).filter(|queue| queue.life == life);
@@ -205,18 +205,17 @@ impl<D: Disk> Store<D> {
             }
             return;
         };
+        let chain = queue.chain_mut(side).expect("it was asked for a file");
         match outcome {
             Ok(done) => {
-                queue.chain.opened(file_of(done));
+                chain.opened(file_of(done));
                 queue.drain(&mut self.disk);
-                let wants_room = queue.wants_room();
                 self.tell_room(Ok(done));
-                if wants_room {
-                    self.ask_queue_file(topic, id);
-                }
+                // What waited for this file may wait for one of the other side now.
+                self.ask_ahead(topic, id);
             }
             Err(fault) => {
-                queue.chain.failed(fault.clone());
+                chain.failed(fault.clone());
                 self.tell_room(Err(fault));
             }
         }
@@ -236,11 +235,13 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    fn ask_queue_file(&mut self, topic: &str, id: i32) {
+    fn ask_queue_file(&mut self, topic: &str, id: i32, side: Side) {
         let Some(queue) = self.queues.get_mut(topic, id) else { return };
-        if let Some(path) = queue.chain.ask() {
-            let task = Task::AllocateQueue { topic: topic.into(), id, life: queue.life };
-            let op = Op::Allocate { path: &path, len: queue.chain.file_len() };
+        let life = queue.life;
+        let Some(chain) = queue.chain_mut(side) else { return };
+        if let Some(path) = chain.ask() {
+            let task = Task::AllocateQueue { topic: topic.into(), id, life, side };
+            let op = Op::Allocate { path: &path, len: chain.file_len() };
             self.ops.submit(&mut self.disk, task, op);
         }
     }
@@ -255,11 +256,13 @@ impl<D: Disk> Store<D> {
             self.ask_log_room();
             asked = true;
         }
-        let wants = |queue: &Queue| queue.chain.has_failed() && queue.wants_room();
-        let queues = self.queues.iter().filter(|(.., queue)| wants(queue));
-        let failed: Vec<_> = queues.map(|(topic, id, _)| (Text::from(topic), id)).collect();
-        for (topic, id) in &failed {
-            self.ask_queue_file(topic, *id);
+        let wants = |queue: &Queue, side| queue.has_failed(side) && queue.wants_room(side);
+        let queues = self.queues.iter().flat_map(|of| Side::ALL.map(|side| (of, side)));
+        let failed = queues.filter(|((.., queue), side)| wants(queue, *side));
+        let failed: Vec<_> =
+            failed.map(|((topic, id, _), side)| (Text::from(topic), id, side)).collect();
+        for (topic, id, side) in &failed {
+            self.ask_queue_file(topic, *id, *side);
         }
         asked || !failed.is_empty()
     }
@@ -267,7 +270,7 @@ impl<D: Disk> Store<D> {
     /// Forgets a queue and deletes its files.
     pub fn delete_queue(&mut self, topic: &str, queue_id: i32) {
         if let Some(queue) = self.queues.remove(topic, queue_id) {
-            for file in queue.chain.into_files() {
+            for file in queue.into_files() {
                 self.ops.submit(&mut self.disk, Task::Delete, Op::Delete { file });
             }
         }

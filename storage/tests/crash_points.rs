@@ -21,10 +21,13 @@ const TOPICS: [&str; 3] = ["a", "b", "c"];
 /// What was appended and not cut, by position.
 type Model = BTreeMap<Physical, Vec<u8>>;
 
-fn settings() -> Settings {
+/// Every other store has extensions of its queues, two units a file.
+fn settings(seed: u64) -> Settings {
     Settings {
         commit_log_file: 1024,
         consume_queue_file: 200,
+        queue_ext: seed.is_multiple_of(2),
+        queue_ext_file: 50,
         max_message_size: 600,
         ..Settings::default()
     }
@@ -32,14 +35,14 @@ fn settings() -> Settings {
 
 /// Opens the store, dying now and then on the way, and once more when it did open: recovery may
 /// be repeated, whatever it found.
-fn open(mut medium: Medium, dice: &mut Dice) -> (Store<CrashDisk>, Estate) {
+fn open(mut medium: Medium, dice: &mut Dice, seed: u64) -> (Store<CrashDisk>, Estate) {
     for attempt in 0.. {
         let mut disk = CrashDisk::on(medium, dice.below(u64::MAX));
         // Sooner or later the power stays on.
         let is_last = attempt > 4;
         disk.fail_after((!is_last).then(|| 1 + dice.below(40)));
         let estate = disk.estate();
-        match Store::open(disk, settings(), |_| false) {
+        match Store::open(disk, settings(seed), |_| false) {
             Ok((store, _)) if is_last => return (store, estate),
             Ok((store, _)) => store.verify_all().expect("queues follow the log"),
             Err(OpenError::Disk(Fault::Crashed)) => {}
@@ -141,7 +144,7 @@ fn whatever_the_moment_what_was_synced_is_there_and_nothing_else_comes_back() {
         let (mut model, mut medium, mut number) = (Model::new(), Medium::default(), 0);
         let mut flushed = Physical::ZERO;
         for _ in 0..LIVES {
-            let (mut store, estate) = open(medium, &mut dice);
+            let (mut store, estate) = open(medium, &mut dice, seed);
             check(&store, &mut model, flushed, seed);
             flushed = store.flushed().end();
             store.disk_mut().fail_after(Some(1 + dice.below(60)));

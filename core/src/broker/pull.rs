@@ -47,13 +47,12 @@ impl Filter {
         Self::Codes(subscription.codes.clone())
     }
 
-    fn wants(&self, tags_code: i64) -> bool {
+    /// A message whose tags code is not known goes: the client compares the text.
+    fn wants(&self, tags_code: impl FnOnce() -> Option<i64>) -> bool {
         match self {
             Self::All => true,
-            // No hash, but an address in the extension file of a store that Apache wrote: the
-            // client compares the text.
-            Self::Codes(_) if tags_code < i64::from(i32::MIN) => true,
-            Self::Codes(codes) => codes.iter().any(|code| i64::from(*code) == tags_code),
+            Self::Codes(codes) => tags_code()
+                .is_none_or(|tags_code| codes.iter().any(|code| i64::from(*code) == tags_code)),
         }
     }
 }
@@ -197,7 +196,7 @@ impl<D: Disk> Broker<D> {
                 removed = true;
                 continue;
             };
-            if filter.wants(unit.tags_code) {
+            if filter.wants(|| queue.as_ref()?.tags_code(&unit)) {
                 if found > 0 && bytes.saturating_add(unit.span.len) > bytes_max {
                     next = unit.first.get();
                     break;
@@ -293,9 +292,11 @@ mod tests {
 
     #[test]
     fn a_tag_expression_names_the_codes_it_wants() {
-        assert!(Filter::parse("*").wants(0) && Filter::parse("").wants(7));
+        let wants = |filter: &Filter, code| filter.wants(|| Some(code));
+        assert!(wants(&Filter::parse("*"), 0) && wants(&Filter::parse(""), 7));
         let filter = Filter::parse("TagA || TagB");
-        assert!(filter.wants(2_598_919) && filter.wants(2_598_920));
-        assert!(!filter.wants(0) && !filter.wants(2_598_921));
+        assert!(wants(&filter, 2_598_919) && wants(&filter, 2_598_920));
+        assert!(!wants(&filter, 0) && !wants(&filter, 2_598_921));
+        assert!(filter.wants(|| None), "it lies in an extension that is not here");
     }
 }

@@ -8,6 +8,7 @@ use hotfire_core::domain::{BrokerId, BrokerIdentity};
 use hotfire_storage::text::Text;
 
 use super::connections::{Connections, connection_keys};
+use super::queues::{self, QueueConf};
 use super::value::{self, Addrs, Delays, FlushDisk, Millis, Place, Role};
 use super::value::{millis, switch, whole};
 use super::{Key, Settings, host, ignored, key};
@@ -45,6 +46,8 @@ pub struct BrokerConf {
     pub commit_log_file: u32,
     /// Bytes of a ConsumeQueue file.
     pub consume_queue_file: u32,
+    /// Consume queues.
+    pub queues: QueueConf,
     /// How long between looks at what is dirty.
     pub flush_every: Millis,
     /// Dirty pages that are worth a sync.
@@ -113,6 +116,7 @@ impl Default for BrokerConf {
             commit_log: Place::default(),
             commit_log_file: 1 << 30,
             consume_queue_file: 6_000_000,
+            queues: QueueConf::default(),
             flush_every: Millis(500),
             flush_pages: 4,
             flush_thorough: Millis(10_000),
@@ -194,7 +198,7 @@ impl BrokerConf {
 
     /// The settings of the store.
     pub fn store(&self) -> hotfire_storage::Settings {
-        hotfire_storage::Settings {
+        let mut settings = hotfire_storage::Settings {
             commit_log_file: self.commit_log_file,
             consume_queue_file: self.consume_queue_file.next_multiple_of(ENTRY),
             max_message_size: self.max_message_size,
@@ -203,12 +207,15 @@ impl BrokerConf {
             accept_rot: self.accept_damaged_log,
             process: std::process::id(),
             ..hotfire_storage::Settings::default()
-        }
+        };
+        self.queues.apply(&mut settings);
+        settings
     }
 }
 
 impl Settings for BrokerConf {
-    const KEYS: &'static [&'static [Key<Self>]] = &[KEYS, connection_keys!(BrokerConf)];
+    const KEYS: &'static [&'static [Key<Self>]] =
+        &[KEYS, queues::KEYS, connection_keys!(BrokerConf)];
     const IGNORED: &'static [&'static str] = &[ignored::BROKER, ignored::STORE, ignored::REMOTING];
 
     fn check(&self) -> Result<(), String> {

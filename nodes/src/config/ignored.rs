@@ -75,7 +75,7 @@ pub const STORE: &str = "\
     diskMaxUsedSpaceRatio diskSpaceCleanForciblyRatio diskSpaceWarningLevelRatio \
     dispatchCqCacheNum dispatchCqThreads duplicationEnable enableAsyncReput \
     enableAutoInSyncReplicas enableBatchPush enableBuildConsumeQueueConcurrently \
-    enableBuildMultiDispatch enableCompaction enableConsumeQueueExt enableLmq enableLmqQuota \
+    enableBuildMultiDispatch enableCompaction enableLmq enableLmqQuota \
     enableLogConsumeQueueRepeatedlyBuildWhenRecover enableMultiDispatch enableRocksDBLog \
     enableScheduleAsyncDeliver enableScheduleMessageStats enabledAppendPropCRC \
     fastFailIfNoBufferInStorePool flushCommitLogTimed flushConsumeQueueLeastPages \
@@ -84,8 +84,8 @@ pub const STORE: &str = "\
     haHousekeepingInterval haListenPort haMasterAddress haMaxGapNotInSync \
     haMaxTimeSlaveNotCatchup haSendHeartbeatInterval haSlaveFallbehindMax haTransferBatchSize \
     indexFileReadEnable indexFileWriteEnable indexRocksDBEnable \
-    logicalDiskSpaceCleanForciblyThreshold mappedFileSizeConsumeQueueExt mappedFileSizeTimerLog \
-    mappedFileSwapEnable mapperFileSizeBatchConsumeQueue maxAsyncPutMessageRequests \
+    logicalDiskSpaceCleanForciblyThreshold mappedFileSizeTimerLog \
+    mappedFileSwapEnable maxAsyncPutMessageRequests \
     maxBatchDeleteFilesNum maxChecksumRange maxFilterMessageSize maxHaTransferByteInSecond \
     maxHashSlotNum maxIndexNum maxLmqConsumeQueueNum maxMsgsNumBatch maxOffsetMapSize \
     maxRecoveryCommitlogFiles maxSlaveResendLength maxSlaveSizeInMaster maxTopicLength \

@@ -224,6 +224,8 @@ fn settings(plan: &Plan) -> Settings {
     Settings {
         commit_log_file: plan.store.commit_log_file,
         consume_queue_file: plan.store.consume_queue_file,
+        queue_ext: plan.store.queue_ext,
+        queue_ext_file: plan.store.queue_ext_file,
         ..Settings::default()
     }
 }

@@ -148,6 +148,8 @@ impl World<'_> {
         let settings = Settings {
             commit_log_file: plan.store.commit_log_file,
             consume_queue_file: plan.store.consume_queue_file,
+            queue_ext: plan.store.queue_ext,
+            queue_ext_file: plan.store.queue_ext_file,
             ..Settings::default()
         };
         let config = BrokerConfig {

@@ -3,6 +3,7 @@
 use crate::chain::{Chain, ChainError};
 use crate::checkpoint::{self, Checkpoint, Durable, Unreadable};
 use crate::queue::{Kind, Queue};
+use crate::queue_ext;
 use crate::queues::Queues;
 use crate::recover::{ABORT, ABORT_OURS, OpenError};
 use crate::seam::{Disk, Fault};
@@ -70,6 +71,9 @@ pub(super) fn files<D: Disk>(
     if file_len == 0 || settings.consume_queue_file == 0 || settings.batch_queue_file == 0 {
         return Err(OpenError::Settings("a file size of zero"));
     }
+    if settings.queue_ext && settings.queue_ext_file < queue_ext::FILE_MIN {
+        return Err(OpenError::Settings("a file of an extension holds no unit"));
+    }
     let mut stale = Vec::new();
     let dir = settings.commit_log_dir.clone();
     let log =
@@ -77,6 +81,9 @@ pub(super) fn files<D: Disk>(
     let mut loaded = Loaded { log, queues: Queues::default(), stale, rebuild: false };
     for kind in [Kind::Batch, Kind::Simple] {
         loaded.load_kind(disk, settings, kind, is_batch)?;
+    }
+    if settings.queue_ext {
+        loaded.forsake_orphans(disk, &settings.queue_ext_dir)?;
     }
     Ok(loaded)
 }
@@ -91,31 +98,68 @@ impl Loaded {
     ) -> Result<(), OpenError> {
         let root = Queues::root(settings, kind);
         let file_len = Queues::file_len(settings, kind);
-        for topic in disk.list(root)?.into_iter().filter(|entry| entry.is_dir) {
-            let topic = topic.name;
-            for entry in disk.list(&format!("{root}/{topic}"))? {
-                let Ok(id) = entry.name.parse::<i32>() else { continue };
-                let dir = format!("{root}/{topic}/{id}");
-                let chain = match Chain::load(disk, dir.clone(), file_len, &mut self.stale) {
-                    Ok(chain) if chain.is_empty() => continue,
-                    Ok(chain) => chain,
-                    // The log still has what the lost file said.
-                    Err(ChainError::Gap { .. }) => {
-                        let files = disk.list(&dir)?.into_iter().filter(|entry| !entry.is_dir);
-                        self.stale.extend(files.map(|entry| format!("{dir}/{}", entry.name)));
-                        self.rebuild = true;
-                        continue;
-                    }
-                    Err(error) => return Err(refusal(error, file_len)),
-                };
-                if is_batch(&topic) != (kind == Kind::Batch) {
-                    return Err(OpenError::QueueKind { topic, found: kind });
-                }
-                self.queues.adopt(&topic, id, |life| Queue::found(kind, life, chain));
+        for (topic, id) in queues_in(disk, root)? {
+            let chain = self.chain(disk, format!("{root}/{topic}/{id}"), file_len)?;
+            if chain.is_empty() {
+                continue;
+            }
+            if is_batch(&topic) != (kind == Kind::Batch) {
+                return Err(OpenError::QueueKind { topic, found: kind });
+            }
+            let ext = match Queues::ext_dir(settings, &topic, id, kind) {
+                Some(dir) => Some(self.chain(disk, dir, u64::from(settings.queue_ext_file))?),
+                None => None,
+            };
+            self.queues.adopt(&topic, id, |life| Queue::found(kind, life, chain, ext));
+        }
+        Ok(())
+    }
+
+    /// A queue's files; none if some are missing in between: the log still has what they said.
+    fn chain<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        dir: String,
+        file_len: u64,
+    ) -> Result<Chain, OpenError> {
+        match Chain::load(disk, dir.clone(), file_len, &mut self.stale) {
+            Err(ChainError::Gap { .. }) => {
+                self.forsake(disk, &dir)?;
+                self.rebuild = true;
+                Ok(Chain::new(dir, file_len, 0))
+            }
+            other => other.map_err(|error| refusal(error, file_len)),
+        }
+    }
+
+    fn forsake<D: Disk>(&mut self, disk: &mut D, dir: &str) -> Result<(), Fault> {
+        let files = disk.list(dir)?.into_iter().filter(|entry| !entry.is_dir);
+        self.stale.extend(files.map(|entry| format!("{dir}/{}", entry.name)));
+        Ok(())
+    }
+
+    /// Extensions of queues that are not there any more: a new queue of the name starts anew.
+    fn forsake_orphans<D: Disk>(&mut self, disk: &mut D, root: &str) -> Result<(), Fault> {
+        for (topic, id) in queues_in(disk, root)? {
+            if self.queues.get(&topic, id).is_none() {
+                self.forsake(disk, &format!("{root}/{topic}/{id}"))?;
             }
         }
         Ok(())
     }
+}
+
+/// Directories `topic/id` below `root`.
+fn queues_in<D: Disk>(disk: &mut D, root: &str) -> Result<Vec<(String, i32)>, Fault> {
+    let mut found = Vec::new();
+    for topic in disk.list(root)?.into_iter().filter(|entry| entry.is_dir) {
+        for entry in disk.list(&format!("{root}/{}", topic.name))? {
+            if let Ok(id) = entry.name.parse::<i32>() {
+                found.push((topic.name.clone(), id));
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn refusal(error: ChainError, expected: u64) -> OpenError {

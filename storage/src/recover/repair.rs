@@ -23,6 +23,17 @@ impl<D: Disk> Recovery<'_, D> {
         suspects.map(|(topic, id, _)| (topic.to_owned(), id)).collect()
     }
 
+    /// Queues whose addresses lead nowhere are written again from the first unit on.
+    pub(super) fn forget_lost(&mut self) {
+        let lost = self.queues.iter().filter(|(.., queue)| queue.has_lost_ext());
+        let lost: Broken = lost.map(|(topic, id, _)| (topic.to_owned(), id)).collect();
+        for (topic, id) in lost {
+            let queue = self.queues.get_mut(&topic, id).expect("it was just listed");
+            queue.trim(self.disk, Physical::ZERO);
+            self.broken.insert((topic, id));
+        }
+    }
+
     /// Does the entry come too late for its queue? Then units are missing in between.
     fn is_gap(&self, topic: &str, id: i32, entry: &Entry) -> bool {
         let next = self.queues.get(topic, id).map_or_else(QueueOffset::default, Queue::next);

@@ -3,8 +3,8 @@
 use super::Store;
 use crate::commit_log::Place;
 use crate::dispatch::{Facts, LIGHT_QUEUE_ID};
-use crate::position::{Physical, QueueOffset, Span};
-use crate::queue::{Kind, PENDING_MAX};
+use crate::position::{QueueOffset, Span};
+use crate::queue::{Kind, PENDING_MAX, Side};
 use crate::record::{Draft, DraftError};
 use crate::seam::{Disk, Fault};
 use crate::time::Wall;
@@ -160,7 +160,11 @@ impl<D: Disk> Store<D> {
                 AppendError::NotReady
             }
         };
-        self.ask_queue_file(topic, id);
+        for side in Side::ALL {
+            if self.queues.get(topic, id).is_some_and(|queue| queue.lacks(side, units)) {
+                self.ask_queue_file(topic, id, side);
+            }
+        }
         Err(error)
     }
 
@@ -220,17 +224,24 @@ impl<D: Disk> Store<D> {
             // The queue counts, not the message: a client's INNER_BASE is never believed.
             unit.first = queue.next();
             queue.push(&mut self.disk, (unit, stored));
-            if queue.wants_room() && !queue.chain.has_failed() {
-                self.ask_queue_file(facts.topic, id);
-            }
+            self.ask_ahead(facts.topic, id);
         }
         if self.settings.light_queues {
             for (name, entry) in facts.light(&self.settings.delay_levels) {
                 let queue = self.queues.entry(&self.settings, name, LIGHT_QUEUE_ID, Kind::Simple);
                 queue.push(&mut self.disk, entry);
-                if queue.wants_room() && !queue.chain.has_failed() {
-                    self.ask_queue_file(name, LIGHT_QUEUE_ID);
-                }
+                self.ask_ahead(name, LIGHT_QUEUE_ID);
+            }
+        }
+    }
+
+    /// Has the files allocated that a queue will need soon. After a failure only
+    /// [`retry_room`](Self::retry_room) does.
+    pub(super) fn ask_ahead(&mut self, topic: &str, id: i32) {
+        for side in Side::ALL {
+            let queue = self.queues.get(topic, id);
+            if queue.is_some_and(|queue| queue.wants_room(side) && !queue.has_failed(side)) {
+                self.ask_queue_file(topic, id, side);
             }
         }
     }
@@ -238,11 +249,6 @@ impl<D: Disk> Store<D> {
     /// The offset that the next message of a queue gets; units that wait for a file counted.
     pub fn next_offset(&self, topic: &str, queue_id: i32) -> QueueOffset {
         self.queues.get(topic, queue_id).map_or(QueueOffset::ZERO, crate::queue::Queue::next)
-    }
-
-    /// Does the record at `at` lie below the end of the log?
-    pub fn is_written(&self, at: Physical) -> bool {
-        at < self.log.written().end()
     }
 
     /// Operations that were submitted and not yet polled.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::{Store, StoreEvent, Task};
 use crate::checkpoint;
 use crate::position::{Flushed, Physical, Written};
+use crate::queue::Side;
 use crate::recover::ABORT;
 use crate::seam::{Disk, Fault, Op};
 use crate::text::Text;
@@ -25,8 +26,8 @@ pub(super) struct LogSync {
 /// the log, for which senders wait, must not stand behind one of every queue there is.
 #[derive(Debug)]
 pub(super) struct QueueSync {
-    /// Queues that are not done, by topic, id and life, and where each ended when it began.
-    todo: VecDeque<(Text, i32, u64, u64)>,
+    /// What is not done, extensions before the units that point at them.
+    todo: VecDeque<Dirty>,
     /// What the part under way makes durable of the first of them.
     upto: u64,
     /// The store closes: no further part, and nothing is claimed.
@@ -35,6 +36,16 @@ pub(super) struct QueueSync {
     queued: Physical,
     /// The store time of the last of them.
     logics: Wall,
+}
+
+/// One side of a queue, and where it ended when the sync began.
+#[derive(Debug)]
+struct Dirty {
+    topic: Text,
+    id: i32,
+    life: u64,
+    side: Side,
+    end: u64,
 }
 
 /// A state file, as it was found.
@@ -139,9 +150,13 @@ impl<D: Disk> Store<D> {
             Some(at) => (at, self.checkpoint.logics),
             None => (self.written().end(), self.newest.0),
         };
-        let dirty = self.queues.iter().filter(|(.., queue)| queue.unsynced().next().is_some());
-        let todo =
-            dirty.map(|(topic, id, queue)| (topic.into(), id, queue.life, queue.end())).collect();
+        let sides = self.queues.iter().flat_map(|of| Side::ALL.map(|side| (of, side)));
+        let dirty = sides.filter(|((.., queue), side)| queue.is_dirty(*side));
+        let todo = dirty.map(|((topic, id, queue), side)| {
+            let (topic, life, end) = (topic.into(), queue.life, queue.end(side));
+            Dirty { topic, id, life, side, end }
+        });
+        let todo = todo.collect();
         let sync = QueueSync { todo, upto: 0, is_abandoned: false, queued, logics };
         self.queue_sync = Some(sync);
         self.sync_next_part();
@@ -151,9 +166,9 @@ impl<D: Disk> Store<D> {
     /// nothing to be made durable.
     fn sync_next_part(&mut self) {
         let sync = self.queue_sync.as_mut().expect("a sync of the queues runs");
-        while let Some((topic, id, life, end)) = sync.todo.front() {
+        while let Some(Dirty { topic, id, life, side, end }) = sync.todo.front() {
             let queue = self.queues.get(topic, *id).filter(|queue| queue.life == *life);
-            let part = queue.and_then(|queue| queue.next_unsynced(*end));
+            let part = queue.and_then(|queue| queue.next_unsynced(*side, *end));
             if let Some(((file, from, to), upto)) = part {
                 sync.upto = upto;
                 self.ops.submit(&mut self.disk, Task::SyncQueue, Op::Sync { file, from, to });
@@ -176,9 +191,10 @@ impl<D: Disk> Store<D> {
             self.events.push_back(StoreEvent::QueuesSynced(Err(fault)));
             return;
         }
-        let (topic, id, life, _) = sync.todo.front().expect("the part is one of these");
+        let Dirty { topic, id, life, side, .. } =
+            sync.todo.front().expect("the part is one of these");
         if let Some(queue) = self.queues.get_mut(topic, *id).filter(|queue| queue.life == *life) {
-            queue.set_synced(sync.upto);
+            queue.set_synced(*side, sync.upto);
         }
         if sync.is_abandoned {
             self.queue_sync = None;

@@ -38,6 +38,12 @@ impl<D: Disk> QueueView<'_, D> {
         self.queue.get(self.disk, offset)
     }
 
+    /// What a unit says of its record's tags: their hash, 0 without any; in the schedule topic a
+    /// time of delivery in milliseconds. `None` if that lies in an extension that is not here.
+    pub fn tags_code(&self, unit: &Unit) -> Option<i64> {
+        self.queue.tags_code(self.disk, unit.tags_code)
+    }
+
     /// Units from the one that holds `offset` on.
     pub fn units_from(&self, offset: QueueOffset) -> impl Iterator<Item = Unit> {
         std::iter::successors(self.get(offset), |unit| self.get(unit.next()))

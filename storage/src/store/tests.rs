@@ -1,6 +1,7 @@
 //! A store on a disk in memory, against a plain list of what was appended.
 
 mod durable;
+mod extension;
 mod room;
 mod starts;
 

@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 
 use super::Store;
+use crate::consume_queue::Unit;
 use crate::dispatch::{Facts, LIGHT_QUEUE_ID};
 use crate::position::{Physical, QueueOffset};
-use crate::queue::Kind;
+use crate::queue::{Kind, Side};
+use crate::record::properties;
 use crate::seam::Disk;
 
 /// How the queues differ from what the log says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("queue {topic}/{queue_id}, offset {offset}: the log says {expected:?}, the unit {found:?}")]
+#[error(
+    "queue {topic}/{queue_id}, offset {offset}: the log says {expected:?} and tags {tags:?}, \
+     the unit {found:?} and {found_tags:?}"
+)]
 pub struct Divergence {
     /// The queue's topic.
     pub topic: String,
@@ -22,6 +27,17 @@ pub struct Divergence {
     pub expected: Option<Physical>,
     /// Where the queue says it is.
     pub found: Option<Physical>,
+    /// The message's tags code.
+    pub tags: Option<i64>,
+    /// What the queue says it is, extension included.
+    pub found_tags: Option<i64>,
+}
+
+/// What a queue says of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    at: Physical,
+    tags: Option<i64>,
 }
 
 impl<D: Disk> Store<D> {
@@ -46,6 +62,8 @@ impl<D: Disk> Store<D> {
             assert_eq!(record.size(), unit.span.len, "{topic}/{id} knows its record's size");
             let is_own = record.topic() == topic;
             assert!(is_own || self.settings.light_queues, "{topic}/{id} points at its own");
+            let tags = queue.tags_code(&self.disk, unit.tags_code);
+            assert!(!queue.has_ext() || tags.is_some(), "{topic}/{id} points at its extension");
             if is_own && queue.kind == Kind::Simple {
                 assert_eq!(record.queue_offset(), unit.first, "{topic}/{id} counts as its record");
                 assert_eq!(record.queue_id(), id, "{topic}/{id} points at its own");
@@ -63,16 +81,31 @@ impl<D: Disk> Store<D> {
             let none = BTreeMap::new();
             let expected = expected.get(&(topic, id)).unwrap_or(&none);
             let range = queue.range();
-            let diverges = |offset, found| {
-                let expected = expected.get(&offset).copied();
-                let topic = topic.to_owned();
-                Err(Divergence { topic, queue_id: id, offset, expected, found })
+            let diverges = |offset, found: Option<Place>| {
+                let expected: Option<&Place> = expected.get(&offset);
+                Err(Divergence {
+                    topic: topic.to_owned(),
+                    queue_id: id,
+                    offset,
+                    expected: expected.map(|place| place.at),
+                    found: found.map(|place| place.at),
+                    tags: expected.and_then(|place| place.tags),
+                    found_tags: found.and_then(|place| place.tags),
+                })
             };
             let mut next = range.min;
             for unit in queue.units(&self.disk) {
-                let at = unit.span.at;
-                if unit.first != next || expected.get(&next) != Some(&at) {
-                    return diverges(next, Some(at));
+                let said = expected.get(&next).copied();
+                // What an extension said that is not here any more is not compared, nor is a time
+                // of delivery: the delays may have been others then.
+                let excused = topic == properties::SCHEDULE_TOPIC || !queue.has_ext_of(&unit);
+                let tags = match said {
+                    Some(place) if excused => place.tags,
+                    _ => queue.tags_code(&self.disk, unit.tags_code),
+                };
+                let found = Some(Place { at: unit.span.at, tags });
+                if unit.first != next || said != found {
+                    return diverges(next, found);
                 }
                 next = unit.next();
             }
@@ -83,16 +116,16 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    fn recompute(&self) -> BTreeMap<(&str, i32), BTreeMap<QueueOffset, Physical>> {
-        let mut queues: BTreeMap<(&str, i32), BTreeMap<QueueOffset, Physical>> = BTreeMap::new();
-        let mut put = |topic, id, offset, at| {
+    fn recompute(&self) -> BTreeMap<(&str, i32), BTreeMap<QueueOffset, Place>> {
+        let mut queues: BTreeMap<(&str, i32), BTreeMap<QueueOffset, Place>> = BTreeMap::new();
+        let mut put = |topic, id, unit: Unit| {
             let queue = queues.entry((topic, id)).or_default();
             // A queue that was deleted begins anew: the later record is the truth.
-            queue.split_off(&offset);
-            queue.insert(offset, at);
+            queue.split_off(&unit.first);
+            queue.insert(unit.first, Place { at: unit.span.at, tags: Some(unit.tags_code) });
         };
         for record in self.records_from(self.start()) {
-            let (topic, at) = (record.topic(), record.physical());
+            let topic = record.topic();
             let kind = match self.queues.get(topic, record.queue_id()) {
                 Some(queue) => queue.kind,
                 None => continue,
@@ -100,13 +133,13 @@ impl<D: Disk> Store<D> {
             let properties = [record.properties()];
             let facts = Facts::of(&record, &properties);
             if let Some((unit, _)) = facts.own(kind, &[]) {
-                put(topic, record.queue_id(), unit.first, at);
+                put(topic, record.queue_id(), unit);
             }
             if self.settings.light_queues {
                 for (name, (unit, _)) in facts.light(&[]) {
                     let known = self.queues.iter().find(|(topic, ..)| *topic == name);
                     if let Some((name, ..)) = known {
-                        put(name, LIGHT_QUEUE_ID, unit.first, at);
+                        put(name, LIGHT_QUEUE_ID, unit);
                     }
                 }
             }
@@ -129,6 +162,9 @@ impl<D: Disk> Store<D> {
             into(queue.range().min.get());
             into(queue.range().max.get());
             into(queue.next().get());
+            for side in Side::ALL {
+                into(queue.end(side));
+            }
         }
     }
 }
