@@ -39,7 +39,7 @@ use hotfire_storage::position::{Confirmed, Physical, Span};
 use hotfire_storage::seam::{Disk, Fault};
 use hotfire_storage::text::Text;
 use hotfire_storage::time::{Mono, Now};
-use hotfire_storage::{Opened, Settings, Store};
+use hotfire_storage::{Opened, Settings, Store, Watch};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
@@ -162,14 +162,26 @@ impl<D: Disk> Broker<D> {
     /// Opens what lies on `disk`: the state files first (a damaged one falls back to its previous
     /// version, and never silently starts empty), then the store. `Opened` says what was found.
     pub fn open(
-        mut disk: D,
+        disk: D,
         settings: Settings,
         config: BrokerConfig,
         now: Now,
     ) -> Result<(Self, Opened), OpenError> {
+        Self::open_watched(disk, settings, config, now, &mut ())
+    }
+
+    /// The same, telling `watch` how far the store has come.
+    pub fn open_watched(
+        mut disk: D,
+        settings: Settings,
+        config: BrokerConfig,
+        now: Now,
+        watch: &mut dyn Watch,
+    ) -> Result<(Self, Opened), OpenError> {
         let state::State { mut topics, groups, mut offsets } =
             state::load(&mut disk, &config, now)?;
-        let (mut store, opened) = Store::open(disk, settings, |topic| topics.is_batch(topic))?;
+        let is_batch = |topic: &str| topics.is_batch(topic);
+        let (mut store, opened) = Store::open_watched(disk, settings, is_batch, watch)?;
         topics.adopt(now.wall, store.queues().map(|(topic, queue, _)| (topic, queue)));
         for (name, topic) in topics.iter() {
             store.declare_batch(name, topic.is_batch());

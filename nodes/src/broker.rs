@@ -8,10 +8,10 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 
-use hotfire_core::broker::{self, OpenError};
+use hotfire_core::broker;
 use hotfire_net::rt::{self, TcpListener};
 use hotfire_net::server::Limits;
-use hotfire_storage::mapped::{LockError, MappedDisk};
+use hotfire_storage::mapped::MappedDisk;
 use tokio::sync::Notify;
 
 use crate::Failure;
@@ -20,6 +20,8 @@ use crate::config::BrokerConf;
 use crate::config::value::Role;
 use crate::driver::{BrokerEdges, run_broker};
 use crate::listen::listen;
+use crate::opening::Opening;
+use crate::refusal;
 use crate::signals::Signals;
 
 /// Runs one until an operator stops it.
@@ -62,8 +64,11 @@ impl Broker {
         let settings = hotfire_storage::Settings { commit_log_dir, ..conf.store() };
         // The standard library's hasher is seeded by the system.
         let seed = std::hash::RandomState::new().build_hasher().finish();
-        let opened = broker::Broker::open(disk, settings, conf.machine(seed), rt::now());
-        let (machine, found) = opened.map_err(|why| explain(&why, &conf.root.0))?;
+        let (machine_conf, mut opening) = (conf.machine(seed), Opening::begin());
+        let opened =
+            broker::Broker::open_watched(disk, settings, machine_conf, rt::now(), &mut opening);
+        drop(opening);
+        let (machine, found) = opened.map_err(|why| refusal::of_broker(&why, &conf.root.0))?;
         let hotfire_storage::Opened { clean, end, records, cut, queues, .. } = found;
         tracing::info!(clean, %end, records, ?cut, queues, seed, "{} is open", conf.root);
         Ok(Self {
@@ -112,15 +117,8 @@ fn refuse_what_cannot_be_kept(conf: &BrokerConf) -> Result<(), Failure> {
 
 fn open_disk(conf: &BrokerConf, wake: Arc<Notify>) -> Result<(MappedDisk, String), Failure> {
     let root = &conf.root.0;
-    let disk = MappedDisk::open(root, move || wake.notify_one()).map_err(|why| match why {
-        LockError::InUse { dir } => Failure::new(format!(
-            "the store {} is in use by another process; stop that, or choose another directory",
-            dir.display()
-        )),
-        LockError::Io { dir, why } => {
-            Failure::new(format!("cannot write the store {}: {why}", dir.display()))
-        }
-    })?;
+    let disk = MappedDisk::open(root, move || wake.notify_one());
+    let disk = disk.map_err(|why| refusal::of_lock(&why))?;
     let dir = place_commit_log(root, &conf.commit_log.0).map_err(|why| {
         let place = conf.commit_log.0.display();
         Failure::new(format!("cannot use storePathCommitLog = {place}: {why}"))
@@ -160,21 +158,6 @@ fn place_commit_log(root: &Path, wanted: &Path) -> io::Result<String> {
         }
     }
     Ok(COMMIT_LOG.into())
-}
-
-fn explain(why: &OpenError, root: &Path) -> Failure {
-    let root = root.display();
-    let hint = match why {
-        OpenError::Store(hotfire_storage::OpenError::Rot { .. }) => {
-            "; restore it from a replica or a backup, or give up what is behind the damage with \
-             --accept-damaged-log"
-        }
-        OpenError::Store(hotfire_storage::OpenError::Length { .. }) => {
-            "; set mappedFileSizeCommitLog and mappedFileSizeConsumeQueue as the store was made"
-        }
-        _ => "",
-    };
-    Failure::new(format!("cannot open the store {root}: {why}{hint}"))
 }
 
 #[cfg(test)]

@@ -24,6 +24,10 @@ mod listen;
 #[cfg(not(madsim))]
 pub mod namesrv;
 #[cfg(not(madsim))]
+mod opening;
+#[cfg(not(madsim))]
+mod refusal;
+#[cfg(not(madsim))]
 mod signals;
 #[cfg(not(madsim))]
 pub mod standalone;

@@ -34,8 +34,17 @@ pub(crate) enum Ahead {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ChainError {
     Disk(Fault),
-    Gap { path: String },
-    Length { path: String, len: u64 },
+    /// `path` does not follow the file before it; `missing` would.
+    Gap {
+        path: String,
+        missing: String,
+    },
+    /// `is_alone`: others in the directory have the right length.
+    Length {
+        path: String,
+        len: u64,
+        is_alone: bool,
+    },
 }
 
 impl From<Fault> for ChainError {
@@ -70,6 +79,10 @@ impl Chain {
         stale: &mut Vec<String>,
     ) -> Result<Self, ChainError> {
         let entries = disk.list(&dir)?;
+        if let Some(entry) = entries.iter().find(|entry| entry.is_dir && is_name(&entry.name)) {
+            let (path, why) = (format!("{dir}/{}", entry.name), "it is a directory".to_owned());
+            return Err(ChainError::Disk(Fault::Io { op: "open", path, why }));
+        }
         let mut names: Vec<_> = entries.iter().filter(|e| !e.is_dir && is_name(&e.name)).collect();
         if let Some(last) = names.pop_if(|last| last.len == 0) {
             stale.push(format!("{dir}/{}", last.name));
@@ -83,13 +96,15 @@ impl Chain {
         for (index, entry) in names.iter().enumerate() {
             let (path, at) = (format!("{}/{}", chain.dir, entry.name), start(&entry.name));
             if entry.len != file_len {
-                return Err(ChainError::Length { path, len: entry.len });
+                let is_alone = names.iter().any(|other| other.len == file_len);
+                return Err(ChainError::Length { path, len: entry.len, is_alone });
             }
             if index == 0 {
                 chain.start = at;
             }
             if at != chain.start + index as u64 * file_len || !at.is_multiple_of(file_len) {
-                return Err(ChainError::Gap { path });
+                let missing = chain.path(chain.start + index as u64 * file_len);
+                return Err(ChainError::Gap { path, missing });
             }
         }
         for entry in names {
@@ -113,6 +128,11 @@ impl Chain {
 
     pub(crate) fn count(&self) -> usize {
         self.files.len()
+    }
+
+    /// Where each file begins.
+    pub(crate) fn starts(&self) -> impl DoubleEndedIterator<Item = u64> {
+        (0..self.files.len() as u64).map(|number| self.start + number * self.file_len)
     }
 
     pub(crate) fn ahead(&self) -> &Ahead {
@@ -211,7 +231,7 @@ impl Chain {
         self.files.into_iter()
     }
 
-    fn path(&self, start: u64) -> String {
+    pub(crate) fn path(&self, start: u64) -> String {
         format!("{}/{start:020}", self.dir)
     }
 }
@@ -223,7 +243,7 @@ fn open<D: Disk>(disk: &mut D, op: Op<'_>) -> Result<FileId, Fault> {
     }
 }
 
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     name.len() == NAME_LEN
         && name.bytes().all(|b| b.is_ascii_digit())
         && name.parse::<u64>().is_ok()

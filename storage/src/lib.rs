@@ -10,7 +10,7 @@
 //! | `chain`, `commit_log` | equal-sized files as one address space; the log in them |
 //! | [`queue`], `consume_queue`, `batch_queue`, `dispatch` | units, and the record they come from |
 //! | `queue_ext` | what an ordinary queue says of a record besides |
-//! | [`recover`], [`checkpoint`] | from whatever a crash left to a store that can serve |
+//! | [`recover`], `resync`, [`checkpoint`] | from whatever a crash left to a store that can serve |
 //! | [`store`], [`settings`] | all of it as one machine |
 //! | [`documents`], [`dialect`] | the JSON state files; the dialect in which Apache writes them |
 
@@ -30,6 +30,7 @@ mod queue_ext;
 mod queues;
 pub mod record;
 pub mod recover;
+mod resync;
 pub mod seam;
 pub mod settings;
 pub mod store;
@@ -38,7 +39,7 @@ pub mod time;
 
 pub use consume_queue::Unit;
 pub use queue::{Kind, QueueRange};
-pub use recover::{OpenError, Opened};
+pub use recover::{OpenError, Opened, Progress, Stage, Watch};
 pub use settings::Settings;
 pub use store::{
     AppendError, Appended, Boundary, LoadError, Loaded, QueueView, Store, StoreEvent, load,

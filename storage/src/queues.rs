@@ -73,6 +73,11 @@ impl Queues {
         self.topics.entry(topic.to_owned()).or_default().insert(id, queue);
     }
 
+    /// Queues adopted so far.
+    pub(crate) fn given(&self) -> u64 {
+        self.lives
+    }
+
     pub(crate) fn remove(&mut self, topic: &str, id: i32) -> Option<Queue> {
         let ids = self.topics.get_mut(topic)?;
         let queue = ids.remove(&id);

@@ -264,6 +264,13 @@ impl<'a> Record<'a> {
         Ok(Self { bytes, store_time, reconsume, body_end, topic: (topic_at, topic_end) })
     }
 
+    /// The record with which `bytes` begin, wherever it belongs; its body's CRC holds.
+    pub(crate) fn parse_first(bytes: &'a [u8]) -> Option<Self> {
+        let len = u32::from_be_bytes(*bytes.first_chunk()?) as usize;
+        let record = Self::parse(bytes.get(..len)?).ok()?;
+        (body_crc(record.body()) == record.body_crc()).then_some(record)
+    }
+
     /// Every byte.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes

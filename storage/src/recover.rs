@@ -24,7 +24,10 @@
 //! index and of records' own CRCs is not true any more: Apache deletes index files at a start after
 //! a crash, and its records have no CRC. Neither is believed.
 
+mod damaged;
 mod load;
+mod progress;
+mod refusal;
 mod repair;
 
 use self::load::Before;
@@ -35,9 +38,14 @@ use crate::position::Physical;
 use crate::queue::{Entry, Kind};
 use crate::queues::Queues;
 use crate::record::{Crc, Damage, Record, Verdict};
+use crate::resync::{good, next_good, rest};
 use crate::seam::{Disk, Fault, Op};
 use crate::settings::Settings;
 use crate::time::Wall;
+
+pub(crate) use progress::Teller;
+pub use progress::{Progress, Stage, Watch};
+pub use refusal::OpenError;
 
 /// What the kernel marks clean or dirty, in bytes. Files begin at multiples of it in memory.
 const PAGE: u64 = 4096;
@@ -47,60 +55,6 @@ const PAGE_LEN: usize = 4096;
 pub(crate) const ABORT: &str = "abort";
 /// How the content of ours ends, behind the process id.
 const ABORT_OURS: &str = " hotfire\n";
-
-/// Why a store does not open.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    /// The disk failed.
-    #[error(transparent)]
-    Disk(#[from] Fault),
-    /// A CommitLog file is missing between two others.
-    #[error("{path} does not follow the file before it: a file of the log is missing")]
-    Gap {
-        /// The file behind the gap.
-        path: String,
-    },
-    /// A file does not have the configured size.
-    #[error("{path} is {len} bytes long, the configuration says {expected}")]
-    Length {
-        /// Which.
-        path: String,
-        /// Its length.
-        len: u64,
-        /// The configured length.
-        expected: u64,
-    },
-    /// A later version of Hotfire wrote the store.
-    #[error(
-        "the store was written by a later Hotfire (its checkpoint is of version {version}, this \
-         one knows {known}): open it with that one or a later one",
-        known = checkpoint::VERSION
-    )]
-    Newer {
-        /// The version of the checkpoint.
-        version: u8,
-    },
-    /// The topic's type in `topics.json` and the kind of its queues on disk differ.
-    #[error("topic {topic} has {found:?} queues on disk, its configuration says otherwise")]
-    QueueKind {
-        /// Which.
-        topic: String,
-        /// What lies on disk.
-        found: Kind,
-    },
-    /// Bytes that were durable are damaged or gone. Cutting the log here would lose messages
-    /// that were promised; fetch them from a replica, or accept the loss by configuration.
-    #[error("the log is damaged at {at}, but was durable up to {durable}")]
-    Rot {
-        /// The first bad record.
-        at: Physical,
-        /// What the checkpoint promises.
-        durable: Physical,
-    },
-    /// The settings contradict themselves.
-    #[error("{0}")]
-    Settings(&'static str),
-}
 
 /// What opening a store found and did, for one line in the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,6 +98,8 @@ struct Recovery<'a, D: Disk> {
     settings: &'a Settings,
     is_batch: &'a dyn Fn(&str) -> bool,
     checkpoint: Checkpoint,
+    /// What the checkpoint said of queues before recovery took any of it back.
+    queued: Physical,
     clean: bool,
     /// The last writer was Apache's, which ends a log by forgetting the rest and leaves it there.
     foreign: bool,
@@ -154,6 +110,7 @@ struct Recovery<'a, D: Disk> {
     opened: Opened,
     /// The newest good record: where it begins and when it was stored.
     newest: Option<(Physical, Wall)>,
+    teller: Teller<'a>,
 }
 
 /// Opens, repairs, and makes durable.
@@ -161,7 +118,9 @@ pub(crate) fn recover<D: Disk>(
     disk: &mut D,
     settings: &Settings,
     is_batch: &dyn Fn(&str) -> bool,
+    watch: &mut dyn Watch,
 ) -> Result<Recovered, OpenError> {
+    let mut teller = Teller::new(watch);
     let mut checkpoint = load::checkpoint(disk)?;
     let before = load::before(disk)?;
     let clean = before == Before::Stopped;
@@ -171,15 +130,20 @@ pub(crate) fn recover<D: Disk>(
         (durable.indexed, durable.checked) = (Physical::ZERO, None);
     }
     let foreign = before == Before::DiedForeign || checkpoint.durable.is_none();
-    let loaded = load::files(disk, settings, is_batch)?;
+    let mut loaded = load::files(disk, settings, is_batch, clean, &mut teller)?;
     // Files of the log are missing: a mount that failed, perhaps. Nothing may change, or the
     // next start, which finds them, would not find the queues.
+    let believed = loaded.believe_queues(disk, clean, &mut checkpoint);
     refuse_rot(&checkpoint, settings, Physical::new(loaded.log.room_end()))?;
+    if believed {
+        disk.perform(Op::Replace { path: checkpoint::PATH, bytes: &checkpoint.encode() })?;
+    }
     // From here on files change: whoever finds them half changed must know.
     if clean {
         claim(disk, settings)?;
     }
-    if loaded.rebuild || loaded.log.is_empty() {
+    let queued = checkpoint.durable.map_or(Physical::ZERO, |durable| durable.queued);
+    if !loaded.broken.is_empty() || loaded.log.is_empty() {
         forsake_units(disk, &mut checkpoint)?;
     }
     for path in &loaded.stale {
@@ -192,29 +156,17 @@ pub(crate) fn recover<D: Disk>(
         settings,
         is_batch,
         checkpoint,
+        queued,
         clean,
         foreign,
         log,
         queues,
-        broken: repair::Broken::new(),
+        broken: loaded.broken,
         opened,
         newest: None,
+        teller,
     };
-    if recovery.log.chain.is_empty() {
-        recovery.forget_queues()?;
-    }
-    let plan = recovery.plan(loaded.rebuild);
-    if clean {
-        recovery.broken = recovery.suspects();
-    }
-    recovery.forget_lost();
-    let end = recovery.scan(plan)?;
-    refuse_rot(&recovery.checkpoint, settings, end)?;
-    recovery.cut_log(plan.scan_from, end)?;
-    recovery.repair(end)?;
-    recovery.settle_queues(end)?;
-    recovery.make_room()?;
-    recovery.write_checkpoint(end)?;
+    recovery.run()?;
     if before == Before::DiedForeign {
         // Last: should a crash find neither the old file nor the new one, nothing is missed, for
         // all is as an orderly stop leaves it.
@@ -260,6 +212,65 @@ fn forsake_units<D: Disk>(disk: &mut D, checkpoint: &mut Checkpoint) -> Result<(
 }
 
 impl<D: Disk> Recovery<'_, D> {
+    fn run(&mut self) -> Result<(), OpenError> {
+        if self.log.chain.is_empty() {
+            self.forget_queues()?;
+        }
+        let plan = self.plan();
+        if self.clean {
+            let suspects = self.suspects();
+            self.broken.extend(suspects);
+        }
+        self.forget_lost();
+        let end = self.scan(plan)?;
+        self.refuse_loss(end)?;
+        self.cut_log(plan.scan_from, end)?;
+        self.repair(end)?;
+        self.settle_queues(end)?;
+        self.make_room()?;
+        Ok(self.write_checkpoint(end)?)
+    }
+
+    /// Refuses to cut what was promised, or what nothing that a crash does can explain.
+    fn refuse_loss(&mut self, end: Physical) -> Result<(), OpenError> {
+        let told = refuse_rot(&self.checkpoint, self.settings, end);
+        let Err(refusal) = told.and_then(|()| self.refuse_silent_loss(end)) else { return Ok(()) };
+        if self.clean && self.broken.is_empty() && self.opened.dispatched == 0 {
+            // Nothing was changed yet: the store is as it was, stopped in order.
+            self.disk.perform(Op::Remove { path: ABORT })?;
+        }
+        Err(refusal)
+    }
+
+    /// Without positions of ours there are only times: what is stored behind the end, and was
+    /// durable by Apache's own word, did not get there before what is bad at the end.
+    fn refuse_silent_loss(&self, end: Physical) -> Result<(), OpenError> {
+        if self.settings.accept_rot || self.checkpoint.durable.is_some() {
+            return Ok(());
+        }
+        let chain = &self.log.chain;
+        let is_good = |at: &Physical| good(self.disk, chain, *at, Crc::Skip).is_some();
+        let next = match self.opened.cut {
+            Some(_) => next_good(self.disk, chain, end),
+            None => chain.starts().map(Physical::new).filter(|at| *at > end).find(is_good),
+        };
+        let lost = next.and_then(|at| good(self.disk, chain, at, Crc::Skip));
+        if let Some(record) = lost
+            && (self.clean || record.store_time() <= self.checkpoint.physic)
+        {
+            let durable = record.physical().plus(u64::from(record.size()));
+            return Err(OpenError::Rot { at: end, durable });
+        }
+        let is_file = end.get() == chain.file_start(end.get());
+        match rest(self.disk, chain, end).map(Record::parse_first) {
+            Some(Some(record)) if is_file && record.physical() != end => {
+                let (path, says) = (chain.path(end.get()), record.physical());
+                Err(OpenError::Misplaced { path, says })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Without a log no unit can point anywhere.
     fn forget_queues(&mut self) -> Result<(), Fault> {
         for queue in std::mem::take(&mut self.queues).into_queues() {
@@ -270,24 +281,25 @@ impl<D: Disk> Recovery<'_, D> {
         Ok(())
     }
 
-    fn plan(&mut self, rebuild: bool) -> Plan {
+    fn plan(&mut self) -> Plan {
         let start = self.log.start();
         // No queue at all beside a log: they were lost, or a rebuild died before the first.
-        if rebuild || (!self.clean && self.queues.iter().next().is_none()) {
+        if !self.clean && self.queues.iter().next().is_none() {
             return self.trust_below(Plan { scan_from: start, dispatch_from: start });
         }
         if self.clean {
             let known = self.queues.trim_all(self.disk, Physical::new(u64::MAX));
             // Units of deleted topics are missing on purpose: what the checkpoint covers is not
             // dispatched again, unless every queue is gone.
-            let queued = self.checkpoint.durable.map_or(Physical::ZERO, |durable| durable.queued);
-            let dispatch_from = known.map_or(Physical::ZERO, |known| known.max(queued));
+            let all_gone = known.is_none() && self.broken.is_empty();
+            let queued = if all_gone { Physical::ZERO } else { self.queued };
+            let dispatch_from = known.unwrap_or_default().max(queued);
             let is_known = |at: Physical, _| at <= dispatch_from;
             let scan_from = self.last_file_where(is_known).unwrap_or(start);
             return Plan { scan_from, dispatch_from };
         }
-        let from = if let Some(Durable { flushed, queued, .. }) = self.checkpoint.durable {
-            let safe = flushed.min(queued);
+        let from = if let Some(Durable { flushed, .. }) = self.checkpoint.durable {
+            let safe = flushed.min(self.queued);
             self.last_file_start(|at| at <= safe)
         } else {
             let safe = self.checkpoint.safe_time();
@@ -305,8 +317,7 @@ impl<D: Disk> Recovery<'_, D> {
 
     fn last_file_start(&self, matches: impl Fn(Physical) -> bool) -> Option<Physical> {
         let chain = &self.log.chain;
-        let starts = (0..chain.count() as u64).map(|n| chain.start() + n * chain.file_len());
-        starts.rev().map(Physical::new).find(|at| matches(*at))
+        chain.starts().rev().map(Physical::new).find(|at| matches(*at))
     }
 
     /// The last file that begins with a good record of which `matches` holds.
@@ -324,7 +335,10 @@ impl<D: Disk> Recovery<'_, D> {
         self.opened.scanned_from = plan.scan_from;
         let crc = if self.settings.verify_crc { Crc::Verify } else { Crc::Skip };
         let mut at = plan.scan_from;
+        let total = self.log.chain.room_end() - at.get();
+        self.teller.begin(Stage::Check, total, 0);
         loop {
+            self.teller.done(at.get() - plan.scan_from.get(), self.opened.records);
             let (len, targets) = match self.log.verdict(self.disk, at, crc) {
                 None => return Ok(at),
                 Some(Verdict::Bad(damage)) => {
@@ -420,7 +434,10 @@ impl<D: Disk> Recovery<'_, D> {
 
     fn settle_queues(&mut self, end: Physical) -> Result<(), Fault> {
         let (log_start, distrust) = (self.log.start(), self.distrusts_rest());
-        for queue in self.queues.iter_mut() {
+        let (total, records) = (self.queues.iter().count() as u64, self.opened.records);
+        self.teller.begin(Stage::Settle, total, records);
+        for (done, queue) in (0..).zip(self.queues.iter_mut()) {
+            self.teller.done(done, records);
             if queue.last(self.disk).is_some_and(|unit| unit.span.at >= end) {
                 queue.trim(self.disk, end);
             }

@@ -26,7 +26,7 @@ use crate::commit_log::CommitLog;
 use crate::position::{Flushed, Physical, Written};
 use crate::queue::{Queue, Side};
 use crate::queues::Queues;
-use crate::recover::{OpenError, Opened, recover};
+use crate::recover::{OpenError, Opened, Watch, recover};
 use crate::seam::{Disk, Done, Fault, FileId, Op, Token};
 use crate::settings::Settings;
 use crate::text::Text;
@@ -116,11 +116,21 @@ impl<D: Disk> Store<D> {
     /// Opens what lies on `disk`, repairing it if the process before died. `is_batch` says which
     /// topics have queues of inner batches (attribute `queue.type=BatchCQ`).
     pub fn open(
-        mut disk: D,
+        disk: D,
         settings: Settings,
         is_batch: impl Fn(&str) -> bool,
     ) -> Result<(Self, Opened), OpenError> {
-        let found = recover(&mut disk, &settings, &is_batch)?;
+        Self::open_watched(disk, settings, is_batch, &mut ())
+    }
+
+    /// The same, telling `watch` how far it has come.
+    pub fn open_watched(
+        mut disk: D,
+        settings: Settings,
+        is_batch: impl Fn(&str) -> bool,
+        watch: &mut dyn Watch,
+    ) -> Result<(Self, Opened), OpenError> {
+        let found = recover(&mut disk, &settings, &is_batch, watch)?;
         let topics = found.queues.iter().map(|(topic, ..)| topic);
         let batch_topics = topics.filter(|topic| is_batch(topic)).map(str::to_owned).collect();
         let flushed = Flushed::upto(found.log.written().end());

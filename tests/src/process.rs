@@ -56,11 +56,28 @@ pub struct Ended {
     pub stderr: Vec<String>,
 }
 
+impl Ended {
+    /// The one line that it said before it exited with code 2.
+    pub fn refusal(&self) -> &str {
+        let said = self.stderr.join("\n");
+        assert_eq!(self.status.code(), Some(2), "{said}");
+        assert_eq!(self.stderr.len(), 1, "one line, not:\n{said}");
+        assert!(said.starts_with("hotfire: "), "{said}");
+        &self.stderr[0]
+    }
+}
+
 impl Hotfire {
     /// Starts `hotfire` with these arguments.
     pub fn start<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
-        let mut child = Command::new(binary())
-            .args(args)
+        let mut command = Command::new(binary());
+        command.args(args);
+        Self::spawn(command)
+    }
+
+    /// Starts a command that ends up as `hotfire`.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command
             .env_remove("RUST_LOG")
             .env_remove("HOTFIRE_LOG")
             .env_remove("RUST_BACKTRACE")

@@ -3,17 +3,8 @@
 
 use std::net::TcpListener;
 
-use hotfire_tests::process::{Ended, Hotfire, free_port, standalone_args};
+use hotfire_tests::process::{Hotfire, free_port, standalone_args};
 use hotfire_tests::wire::{Client, code};
-
-/// Exactly one line, and exit code 2.
-fn refusal(ended: &Ended) -> &str {
-    let said = ended.stderr.join("\n");
-    assert_eq!(ended.status.code(), Some(2), "{said}");
-    assert_eq!(ended.stderr.len(), 1, "one line, not:\n{said}");
-    assert!(said.starts_with("hotfire: "), "{said}");
-    &ended.stderr[0]
-}
 
 #[test]
 fn a_message_sent_before_a_stop_is_there_after_the_next_start() {
@@ -43,7 +34,7 @@ fn a_second_start_on_the_same_store_is_refused() {
     let data = tempfile::tempdir().expect("a directory");
     let _first = Hotfire::standalone(data.path(), free_port(), free_port());
     let second = Hotfire::start(standalone_args(data.path(), free_port(), free_port())).wait();
-    let line = refusal(&second);
+    let line = second.refusal();
     assert!(line.contains("in use") && line.contains("store"), "{line}");
 }
 
@@ -56,9 +47,9 @@ fn a_port_in_use_is_named_with_what_to_do() {
     let expected = format!(
         "hotfire: port {port} on 127.0.0.1 is in use by another process; choose another with --port"
     );
-    assert_eq!(refusal(&ended), expected);
+    assert_eq!(ended.refusal(), expected);
     let ended = Hotfire::start(standalone_args(data.path(), port, free_port())).wait();
-    let line = refusal(&ended);
+    let line = ended.refusal();
     assert!(line.ends_with("choose another with --namesrv-port"), "{line}");
 }
 
@@ -68,7 +59,7 @@ fn a_directory_that_cannot_be_written_is_named() {
     let file = data.path().join("a-file");
     std::fs::write(&file, "not a directory").expect("written");
     let ended = Hotfire::start(standalone_args(&file, free_port(), free_port())).wait();
-    let line = refusal(&ended);
+    let line = ended.refusal();
     assert!(line.contains("a-file"), "{line}");
 }
 
@@ -78,13 +69,13 @@ fn a_bad_configuration_is_named_with_its_line() {
     let file = dir.path().join("broker.conf");
     std::fs::write(&file, "brokerName=a\nlistenPort=many\n").expect("written");
     let ended = Hotfire::start(["broker", "-c", file.to_str().expect("printable")]).wait();
-    let line = refusal(&ended);
+    let line = ended.refusal();
     let expected = "broker.conf:2: listenPort = \"many\": expected a port from 1 to 65535";
     assert!(line.ends_with(expected), "{line}");
     let ended = Hotfire::start(["broker", "-c", "/nowhere/broker.conf"]).wait();
-    assert!(refusal(&ended).contains("cannot read the configuration file /nowhere/broker.conf"));
+    assert!(ended.refusal().contains("cannot read the configuration file /nowhere/broker.conf"));
     let ended = Hotfire::start(["broker", "--no-such-flag"]).wait();
-    assert!(refusal(&ended).contains("'--no-such-flag'"));
+    assert!(ended.refusal().contains("'--no-such-flag'"));
 }
 
 #[test]

@@ -2,12 +2,33 @@
 
 use crate::chain::{Chain, ChainError};
 use crate::checkpoint::{self, Checkpoint, Durable, Unreadable};
+use crate::position::Physical;
 use crate::queue::{Kind, Queue};
 use crate::queue_ext;
 use crate::queues::Queues;
-use crate::recover::{ABORT, ABORT_OURS, OpenError};
+use crate::recover::repair::Broken;
+use crate::recover::{ABORT, ABORT_OURS, OpenError, Teller, damaged};
 use crate::seam::{Disk, Fault};
 use crate::settings::Settings;
+
+/// What Apache calls the sizes of files.
+const LOG_SETTING: &str = "mappedFileSizeCommitLog";
+const fn queue_setting(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Batch => "mapperFileSizeBatchConsumeQueue",
+        Kind::Simple => "mappedFileSizeConsumeQueue",
+    }
+}
+
+const EXT_SETTING: &str = "mappedFileSizeConsumeQueueExt";
+
+/// A queue on the disk.
+struct Place<'a> {
+    topic: &'a str,
+    id: i32,
+    kind: Kind,
+    dir: &'a str,
+}
 
 /// Every file of the store, open.
 pub(super) struct Loaded {
@@ -15,8 +36,8 @@ pub(super) struct Loaded {
     pub(super) queues: Queues,
     /// Leftovers, to be removed.
     pub(super) stale: Vec<String>,
-    /// A queue lost files in its middle: all units are to be computed anew.
-    pub(super) rebuild: bool,
+    /// Queues whose files are damaged, to be computed from the log.
+    pub(super) broken: Broken,
 }
 
 /// The checkpoint, or its backup. A backup that stands in for a damaged file is older than that
@@ -66,6 +87,8 @@ pub(super) fn files<D: Disk>(
     disk: &mut D,
     settings: &Settings,
     is_batch: &dyn Fn(&str) -> bool,
+    clean: bool,
+    teller: &mut Teller<'_>,
 ) -> Result<Loaded, OpenError> {
     let file_len = u64::from(settings.commit_log_file);
     if file_len == 0 || settings.consume_queue_file == 0 || settings.batch_queue_file == 0 {
@@ -76,11 +99,11 @@ pub(super) fn files<D: Disk>(
     }
     let mut stale = Vec::new();
     let dir = settings.commit_log_dir.clone();
-    let log =
-        Chain::load(disk, dir, file_len, &mut stale).map_err(|error| refusal(error, file_len))?;
-    let mut loaded = Loaded { log, queues: Queues::default(), stale, rebuild: false };
+    let log = Chain::load(disk, dir, file_len, &mut stale);
+    let log = log.map_err(|error| refusal(error, file_len, LOG_SETTING))?;
+    let mut loaded = Loaded { log, queues: Queues::default(), stale, broken: Broken::new() };
     for kind in [Kind::Batch, Kind::Simple] {
-        loaded.load_kind(disk, settings, kind, is_batch)?;
+        loaded.load_kind(disk, settings, kind, is_batch, clean, teller)?;
     }
     if settings.queue_ext {
         loaded.forsake_orphans(disk, &settings.queue_ext_dir)?;
@@ -89,47 +112,97 @@ pub(super) fn files<D: Disk>(
 }
 
 impl Loaded {
+    /// A checkpoint without positions, after an orderly stop: Apache's. It stops only when all
+    /// queues have what the log has, and both are on the medium, so the queues say what is
+    /// durable. From now on that is said in our words, which outlive a start that fails.
+    pub(super) fn believe_queues<D: Disk>(
+        &mut self,
+        disk: &D,
+        clean: bool,
+        checkpoint: &mut Checkpoint,
+    ) -> bool {
+        if !clean || checkpoint.durable.is_some() {
+            return false;
+        }
+        let known = self.queues.trim_all(disk, Physical::new(u64::MAX));
+        let durable = |known| Durable { flushed: known, queued: known, ..Durable::default() };
+        checkpoint.durable = known.map(durable);
+        known.is_some()
+    }
+
     fn load_kind<D: Disk>(
         &mut self,
         disk: &mut D,
         settings: &Settings,
         kind: Kind,
         is_batch: &dyn Fn(&str) -> bool,
+        clean: bool,
+        teller: &mut Teller<'_>,
     ) -> Result<(), OpenError> {
         let root = Queues::root(settings, kind);
         let file_len = Queues::file_len(settings, kind);
         for (topic, id) in queues_in(disk, root)? {
-            let chain = self.chain(disk, format!("{root}/{topic}/{id}"), file_len)?;
+            let dir = format!("{root}/{topic}/{id}");
+            let queue = Place { topic: &topic, id, kind, dir: &dir };
+            let before = self.stale.len();
+            let files = (dir.clone(), file_len, queue_setting(kind));
+            let Some(chain) = self.chain(disk, &queue, files)? else { continue };
             if chain.is_empty() {
+                // A stop in order leaves no file without bytes: it held units.
+                if clean && self.stale.len() > before {
+                    self.broken.insert((topic.clone(), id));
+                }
                 continue;
             }
             if is_batch(&topic) != (kind == Kind::Batch) {
                 return Err(OpenError::QueueKind { topic, found: kind });
             }
             let ext = match Queues::ext_dir(settings, &topic, id, kind) {
-                Some(dir) => Some(self.chain(disk, dir, u64::from(settings.queue_ext_file))?),
+                Some(dir) => {
+                    let len = u64::from(settings.queue_ext_file);
+                    let chain = self.chain(disk, &queue, (dir.clone(), len, EXT_SETTING))?;
+                    Some(chain.unwrap_or_else(|| Chain::new(dir, len, 0)))
+                }
                 None => None,
             };
             self.queues.adopt(&topic, id, |life| Queue::found(kind, life, chain, ext));
+            teller.done(self.queues.given(), 0);
         }
         Ok(())
     }
 
-    /// A queue's files; none if some are missing in between: the log still has what they said.
+    /// Files of a queue. None if they do not follow one another, or have a wrong length, and the
+    /// log still has what they said: the queue is computed from it again. A length that no file
+    /// of its kind has is no damage, but the wrong setting.
     fn chain<D: Disk>(
         &mut self,
         disk: &mut D,
-        dir: String,
-        file_len: u64,
-    ) -> Result<Chain, OpenError> {
-        match Chain::load(disk, dir.clone(), file_len, &mut self.stale) {
-            Err(ChainError::Gap { .. }) => {
-                self.forsake(disk, &dir)?;
-                self.rebuild = true;
-                Ok(Chain::new(dir, file_len, 0))
-            }
-            other => other.map_err(|error| refusal(error, file_len)),
+        queue: &Place<'_>,
+        (dir, file_len, setting): (String, u64, &'static str),
+    ) -> Result<Option<Chain>, OpenError> {
+        let error = match Chain::load(disk, dir.clone(), file_len, &mut self.stale) {
+            Ok(chain) => return Ok(Some(chain)),
+            Err(error) => error,
+        };
+        let root = dir.rsplitn(3, '/').last().expect("a queue lies below a root");
+        let is_wrong = match &error {
+            ChainError::Disk(_) => true,
+            ChainError::Gap { .. } => false,
+            ChainError::Length { .. } => !damaged::any_of_length(disk, root, file_len)?,
+        };
+        if is_wrong || !damaged::log_reaches(disk, &self.log, queue.dir, queue.kind)? {
+            return Err(match refusal(error, file_len, setting) {
+                OpenError::Length { path, len, expected, .. } => {
+                    let setting = is_wrong.then_some(setting);
+                    OpenError::Length { path, len, expected, setting }
+                }
+                other => other,
+            });
         }
+        tracing::warn!(dir, "the files are damaged: what they say is computed from the log again");
+        self.broken.insert((queue.topic.to_owned(), queue.id));
+        self.forsake(disk, &dir)?;
+        Ok(None)
     }
 
     fn forsake<D: Disk>(&mut self, disk: &mut D, dir: &str) -> Result<(), Fault> {
@@ -162,10 +235,12 @@ fn queues_in<D: Disk>(disk: &mut D, root: &str) -> Result<Vec<(String, i32)>, Fa
     Ok(found)
 }
 
-fn refusal(error: ChainError, expected: u64) -> OpenError {
+fn refusal(error: ChainError, expected: u64, setting: &'static str) -> OpenError {
     match error {
         ChainError::Disk(fault) => OpenError::Disk(fault),
-        ChainError::Gap { path } => OpenError::Gap { path },
-        ChainError::Length { path, len } => OpenError::Length { path, len, expected },
+        ChainError::Gap { path, missing } => OpenError::Gap { path, missing },
+        ChainError::Length { path, len, is_alone } => {
+            OpenError::Length { path, len, expected, setting: (!is_alone).then_some(setting) }
+        }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Recovery, forsake_units};
+use super::{Recovery, Stage, forsake_units};
 use crate::position::{Physical, QueueOffset};
 use crate::queue::{Entry, Kind, Queue};
 use crate::record::{Crc, Verdict};
@@ -49,8 +49,11 @@ impl<D: Disk> Recovery<'_, D> {
         forsake_units(self.disk, &mut self.checkpoint)?;
         let broken = std::mem::take(&mut self.broken);
         let from = broken.iter().map(|(topic, id)| self.known_by(topic, *id)).min();
-        let mut at = from.unwrap_or(end);
+        let from = from.unwrap_or(end);
+        let mut at = from;
+        self.teller.begin(Stage::Rebuild, end.get().saturating_sub(at.get()), self.opened.records);
         while at < end {
+            self.teller.done(at.get() - from.get(), self.opened.records);
             let (len, mut targets) = match self.log.verdict(self.disk, at, Crc::Skip) {
                 None => break,
                 Some(Verdict::Blank { len }) => (u64::from(len), Vec::new()),

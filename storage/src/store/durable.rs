@@ -74,20 +74,20 @@ pub enum LoadError {
 }
 
 /// Loads a state file from `disk`, falling back to its backup. `is_valid` judges content; an
-/// empty file counts as absent (store.md 3). Usable before a store is open.
+/// empty file is a damaged one: nobody writes that, and to start empty would be to forget.
+/// Usable before a store is open.
 pub fn load<D: Disk>(
     disk: &mut D,
     path: &str,
     is_valid: impl Fn(&[u8]) -> bool,
 ) -> Result<Loaded, LoadError> {
-    let content = |bytes: Option<Vec<u8>>| bytes.filter(|bytes| !bytes.is_empty());
-    let fresh = content(disk.read(path)?);
+    let fresh = disk.read(path)?;
     let is_damaged = match fresh {
-        Some(bytes) if is_valid(&bytes) => return Ok(Loaded::Fresh(bytes)),
+        Some(bytes) if !bytes.is_empty() && is_valid(&bytes) => return Ok(Loaded::Fresh(bytes)),
         fresh => fresh.is_some(),
     };
-    match content(disk.read(&format!("{path}.bak"))?) {
-        Some(bytes) if is_valid(&bytes) => Ok(Loaded::FromBackup(bytes)),
+    match disk.read(&format!("{path}.bak"))? {
+        Some(bytes) if !bytes.is_empty() && is_valid(&bytes) => Ok(Loaded::FromBackup(bytes)),
         None if !is_damaged => Ok(Loaded::Absent),
         _ => Err(LoadError::Damaged { path: path.to_owned() }),
     }
