@@ -56,7 +56,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use hotfire_core::machine::Digest;
-use hotfire_storage::seam::{Disk, Done, Entry, Fault, FileId, Memory, Op, Token};
+use hotfire_storage::seam::{Advice, Disk, Done, Entry, Fault, FileId, Memory, Op, Token};
 use hotfire_storage::time::Mono;
 
 pub use faults::Faults;
@@ -169,11 +169,22 @@ impl SimDisk {
         (mapping, page::size(at)..end)
     }
 
+    /// Advice changes nothing, so it is over at once; only nonsense is noticed.
+    fn hear(&self, file: FileId, advice: Advice) {
+        if let Advice::Prepare { from, to } = advice {
+            assert!(from <= to, "{from}..{to} is not a range");
+            self.reach(file, from, page::size(to - from));
+        } else {
+            self.reach(file, 0, 0);
+        }
+    }
+
     /// Takes an operation on, as far as that happens when it is asked for: ranges are checked, and
     /// a file to be deleted is unmapped.
     fn request(&mut self, op: Op<'_>) -> Request {
         let file = match op {
             Op::Delete { file } | Op::Sync { file, .. } | Op::Zero { file, .. } => Some(file),
+            Op::Advise { .. } => unreachable!("advice was heard before"),
             Op::Allocate { .. } | Op::Open { .. } | Op::Remove { .. } | Op::Replace { .. } => None,
         };
         if let Op::Sync { file, from, to } | Op::Zero { file, from, to } = op {
@@ -326,6 +337,10 @@ impl Disk for SimDisk {
         if self.medium.lock().death.is_some() {
             return Err(Fault::Crashed);
         }
+        if let Op::Advise { file, advice } = op {
+            self.hear(file, advice);
+            return Ok(Done::Finished);
+        }
         let request = self.request(op);
         // What was submitted before comes before.
         loop {
@@ -340,6 +355,11 @@ impl Disk for SimDisk {
     fn submit(&mut self, token: Token, op: Op<'_>) {
         if self.medium.lock().death.is_some() {
             return;
+        }
+        assert!(!matches!(op, Op::Zero { .. }), "zeroing is performed, never submitted");
+        if let Op::Advise { file, advice } = op {
+            self.hear(file, advice);
+            return self.medium.lock().flights.land(token, Ok(Done::Finished));
         }
         let request = self.request(op);
         let mut inner = self.medium.lock();

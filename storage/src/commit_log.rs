@@ -12,7 +12,7 @@
 use crate::chain::{Ahead, Chain};
 use crate::position::{Physical, Span, Written};
 use crate::record::{BLANK_HEADER, Crc, MAGIC_BLANK, Record, Verdict, check};
-use crate::seam::{Fault, Memory};
+use crate::seam::{Fault, FileId, Memory};
 
 /// Files up to this size are small enough to roll within one turn: the next one is always asked
 /// for at once. Larger ones are asked for when the current one is half full.
@@ -83,8 +83,8 @@ impl CommitLog {
         half_full || eager
     }
 
-    /// Closes the current file with a blank record.
-    pub(crate) fn roll(&mut self, memory: &mut impl Memory) {
+    /// Closes the current file with a blank record, and says which that was.
+    pub(crate) fn roll(&mut self, memory: &mut impl Memory) -> FileId {
         let left = u32::try_from(self.left()).expect("a file is shorter than 4 GiB");
         assert!(left >= BLANK_HEADER, "eight bytes are always kept free");
         let (file, at) = self.chain.locate(self.written).expect("there is a current file");
@@ -92,6 +92,7 @@ impl CommitLog {
         slot[..4].copy_from_slice(&left.to_be_bytes());
         slot[4..].copy_from_slice(&MAGIC_BLANK.to_be_bytes());
         self.written += u64::from(left);
+        file
     }
 
     /// Where the next `len` bytes go; the caller found [`Place::Here`].

@@ -1,18 +1,27 @@
-//! The real disk: mapped files, and one thread that does what can block.
+//! The real disk: mapped files, and threads that do what can block.
 //!
 //! ```text
-//!   owner (one thread)                          disk thread
+//!   owner (one thread)                          disk threads
 //!   bytes, slot, lease  ── mapped memory
-//!   submit, perform  ───── work, in order ───►  fallocate, msync, unlink, rename
+//!   submit, perform  ──┬─── syncs ───────────►  msync, zeroing
+//!                      ├─── files ───────────►  fallocate, unlink, rename, small files
+//!                      └─── pages ───────────►  pages made present ahead of the writer
 //!   poll  ◄──────────────── outcomes ─────────  wake() after each
 //! ```
 //!
-//! Work is done strictly in the order of submission, so an operation performed is a barrier.
-//! A `lock` file, locked against every other process (Apache's broker included), keeps the store
-//! to one owner for as long as the disk lives.
+//! Each thread does its work strictly in the order of submission; an operation performed waits for
+//! all of them, so it is a barrier. A `lock` file, locked against every other process (Apache's
+//! broker included), keeps the store to one owner for as long as the disk lives.
 
 mod files;
 mod mapping;
+#[cfg(not(any(loom, miri, heap_pages)))]
+mod pages;
+#[cfg(any(loom, miri, heap_pages))]
+#[path = "mapped/heap.rs"]
+mod pages;
+mod presence;
+mod sync;
 mod work;
 
 use std::collections::VecDeque;
@@ -20,15 +29,13 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use rustix::fs::FlockOperation;
 
 use self::mapping::{Mapping, Maps};
-use self::work::{Job, Outcome, Work};
-use crate::seam::{Disk, Done, Entry, Fault, FileId, Memory, Op, Token};
+use self::work::{Job, Lanes, Outcome};
+use crate::seam::{Advice, Disk, Done, Entry, Fault, FileId, Memory, Op, Token};
 
 /// The file whose lock makes a store somebody's.
 const LOCK: &str = "lock";
@@ -54,44 +61,60 @@ pub enum LockError {
     },
 }
 
+/// How files are used that lie in one directory, for the system to act upon. What a store means
+/// does not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Does the system read more than it is asked for, as it guesses that neighbours are next?
+    pub read_ahead: bool,
+    /// Do pages stay in memory from [`Advice::Prepare`] until [`Advice::Leave`]? Beyond the limit
+    /// of a process (`RLIMIT_MEMLOCK`) they do not; one warning says so.
+    ///
+    /// [`Advice::Prepare`]: crate::seam::Advice::Prepare
+    /// [`Advice::Leave`]: crate::seam::Advice::Leave
+    pub lock_pages: bool,
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self { read_ahead: true, lock_pages: false }
+    }
+}
+
+/// Tells the owner to poll.
+type Wake = std::sync::Arc<dyn Fn() + Send + Sync>;
+
 /// A directory of mapped files.
 pub struct MappedDisk {
     root: PathBuf,
     maps: Maps,
-    /// `None` only while dropping: the thread ends when it is gone.
-    work: Option<Sender<Work>>,
-    outcomes: Receiver<Outcome>,
+    lanes: Lanes,
     /// Arrived while waiting for another.
     arrived: VecDeque<(Token, Result<Done, Fault>)>,
-    thread: Option<JoinHandle<()>>,
+    /// Directories whose files are not used as others are.
+    usages: Vec<(String, Usage)>,
     /// Held for its lock.
     _lock: File,
 }
 
 impl MappedDisk {
-    /// Takes the directory `root`, which is made if need be. `wake` is called from the disk
-    /// thread after each completion, so that the owner knows to poll.
+    /// Takes the directory `root`, which is made if need be. `wake` is called from the disk's
+    /// threads after each completion, so that the owner knows to poll.
     pub fn open(
         root: impl Into<PathBuf>,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, LockError> {
         let root = root.into();
         let lock = take(&root)?;
-        let (work, jobs) = channel();
-        let (tell, outcomes) = channel();
-        let run = {
-            let root = root.clone();
-            move || work::run(&root, &jobs, &tell, &wake)
-        };
-        let thread = std::thread::Builder::new().name("disk".to_owned()).spawn(run);
-        let thread = thread.map_err(|why| LockError::Io { dir: root.clone(), why })?;
+        let wake: Wake = std::sync::Arc::new(wake);
+        let lanes = Lanes::start(&root, &wake);
+        let lanes = lanes.map_err(|why| LockError::Io { dir: root.clone(), why })?;
         Ok(Self {
             root,
             maps: Maps::default(),
-            work: Some(work),
-            outcomes,
+            lanes,
             arrived: VecDeque::new(),
-            thread: Some(thread),
+            usages: Vec::new(),
             _lock: lock,
         })
     }
@@ -101,30 +124,58 @@ impl MappedDisk {
         &self.root
     }
 
+    /// Files of `dir` (relative to the root) are used like this, as far as they are opened or
+    /// allocated from now on.
+    pub fn set_usage(&mut self, dir: &str, usage: Usage) {
+        self.usages.push((format!("{dir}/"), usage));
+    }
+
+    fn usage(&self, path: &str) -> Usage {
+        let set = self.usages.iter().rfind(|(dir, _)| path.starts_with(dir));
+        set.map_or_else(Usage::default, |(_, usage)| *usage)
+    }
+
     fn send(&mut self, token: Option<Token>, op: Op<'_>) {
         let job = match op {
-            Op::Allocate { path, len } => Job::Allocate { path: path.to_owned(), len },
-            Op::Delete { file } => Job::Remove { path: self.maps.remove(file).path().to_owned() },
-            Op::Open { path } => Job::Open { path: path.to_owned() },
+            Op::Advise { file, advice } => {
+                let mapping = self.maps.share(file);
+                if let Advice::Prepare { from, to } = advice {
+                    mapping.range(from, to);
+                }
+                Job::Advise { mapping, advice }
+            }
+            Op::Allocate { path, len } => {
+                Job::Allocate { path: path.to_owned(), len, usage: self.usage(path) }
+            }
+            Op::Delete { file } => Job::Delete { mapping: self.maps.remove(file) },
+            Op::Open { path } => Job::Open { path: path.to_owned(), usage: self.usage(path) },
             Op::Remove { path } => Job::Remove { path: path.to_owned() },
             Op::Replace { path, bytes } => {
                 Job::Replace { path: path.to_owned(), bytes: bytes.to_vec() }
             }
             Op::Sync { file, from, to } => Job::Sync { mapping: self.maps.share(file), from, to },
             Op::Zero { file, from, to } => {
+                // The kernel writes these bytes: nobody holds a reference to them while the
+                // owner waits, for its borrows ended here, and leases end below.
+                assert!(token.is_none(), "zeroing is performed, never submitted");
                 let mapping = self.maps.share(file);
                 mapping.assert_unleased(from);
                 Job::Zero { mapping, from, to }
             }
         };
-        let work = self.work.as_ref().expect("taken only by drop");
-        work.send(Work { token, job }).expect("the disk thread lives as long as the disk");
+        self.lanes.send(token, job);
     }
 
     fn adopt(&mut self, made: Result<Option<Mapping>, Fault>) -> Result<Done, Fault> {
         let Some(mapping) = made? else { return Ok(Done::Finished) };
         let len = mapping.len();
-        Ok(Done::Opened { file: self.maps.insert(mapping), len })
+        match self.maps.insert(mapping) {
+            Ok(file) => Ok(Done::Opened { file, len }),
+            Err(mapping) => {
+                let why = "it is open already, perhaps under another name".to_owned();
+                Err(Fault::Io { op: "open", path: mapping.path().to_owned(), why })
+            }
+        }
     }
 }
 
@@ -171,15 +222,16 @@ impl Disk for MappedDisk {
     }
 
     fn perform(&mut self, op: Op<'_>) -> Result<Done, Fault> {
-        self.send(None, op);
-        loop {
-            let outcome = self.outcomes.recv().expect("the disk thread lives as long as the disk");
-            let done = self.adopt(outcome.made);
-            match outcome.token {
-                Some(token) => self.arrived.push_back((token, done)),
-                None => return done,
-            }
+        while !self.lanes.is_idle() {
+            let Outcome { token, made } = self.lanes.wait();
+            let token = token.expect("who performs waits for the outcome");
+            let done = self.adopt(made);
+            self.arrived.push_back((token, done));
         }
+        self.send(None, op);
+        let Outcome { token, made } = self.lanes.wait();
+        assert!(token.is_none(), "nothing else was under way");
+        self.adopt(made)
     }
 
     fn submit(&mut self, token: Token, op: Op<'_>) {
@@ -190,19 +242,9 @@ impl Disk for MappedDisk {
         if let Some(arrived) = self.arrived.pop_front() {
             return Some(arrived);
         }
-        let outcome = self.outcomes.try_recv().ok()?;
-        let token = outcome.token.expect("who performs waits for the outcome");
-        Some((token, self.adopt(outcome.made)))
-    }
-}
-
-impl Drop for MappedDisk {
-    fn drop(&mut self) {
-        self.work = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic over there was already printed; a second one here would abort.
-            drop(thread.join());
-        }
+        let Outcome { token, made } = self.lanes.poll()?;
+        let token = token.expect("who performs waits for the outcome");
+        Some((token, self.adopt(made)))
     }
 }
 

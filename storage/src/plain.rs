@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use crate::seam::{Disk, Done, Entry, Fault, FileId, Memory, Op, Token};
+use crate::seam::{Advice, Disk, Done, Entry, Fault, FileId, Memory, Op, Token};
 
 /// Files in memory. Clone it to freeze an image of the "medium".
 #[derive(Clone, Debug, Default)]
@@ -85,6 +85,12 @@ impl PlainDisk {
 
     fn run(&mut self, op: Op<'_>) -> Result<Done, Fault> {
         match op {
+            Op::Advise { file, advice } => {
+                let len = self.files[self.path(file)].len() as u64;
+                if let Advice::Prepare { from, to } = advice {
+                    assert!(from <= to && to <= len, "advice within the file");
+                }
+            }
             Op::Allocate { path, .. } if self.no_space => {
                 self.refused += 1;
                 return Err(Fault::Full { path: path.to_owned() });
@@ -159,6 +165,7 @@ impl Disk for PlainDisk {
     }
 
     fn submit(&mut self, token: Token, op: Op<'_>) {
+        assert!(!matches!(op, Op::Zero { .. }), "performed, never submitted");
         let outcome = self.run(op);
         let queue = if self.hold { &mut self.held } else { &mut self.done };
         queue.push_back((token, outcome));

@@ -5,6 +5,11 @@
 //! [`Op`] with a completion: [`Disk`]. During boot and at the end of a stop nothing else runs, and
 //! the same operations are performed on the spot: [`Disk::perform`].
 //!
+//! **Order.** Operations on one file, and on one path, complete in the order in which they were
+//! submitted; those on different files may overtake each other. Two exceptions, for what senders
+//! wait for must not stand behind what nobody waits for: an [`Op::Advise`] is ordered with
+//! nothing, and an [`Op::Delete`] does not wait for a sync of the file that it deletes.
+//!
 //! Paths are relative to the store's root, `/`-separated, without `.` or `..`.
 
 use bytes::Bytes;
@@ -17,9 +22,32 @@ pub struct FileId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
+/// What the owner knows about its use of a file, and a disk may act upon or not: what is read and
+/// what survives a crash does not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// Nothing more is written to the file: what was done for its writer may be undone.
+    Leave,
+    /// Bytes `from..to` are about to be written: their pages are best present and writable by
+    /// then, or each first store to one waits for the system.
+    Prepare {
+        /// First byte.
+        from: u64,
+        /// Behind the last byte.
+        to: u64,
+    },
+}
+
 /// What can block or fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op<'a> {
+    /// Never fails, and changes nothing that can be observed but time.
+    Advise {
+        /// About which file.
+        file: FileId,
+        /// What.
+        advice: Advice,
+    },
     /// Create a file of `len` zero bytes with every block reserved (a full disk fails here, not
     /// at a later write), map it, and make its directory entry durable. Missing directories are
     /// created. Done: [`Done::Opened`].
@@ -63,7 +91,7 @@ pub enum Op<'a> {
         to: u64,
     },
     /// Make bytes `from..to` read as zero, keeping the blocks reserved. Durable only after a
-    /// following [`Op::Sync`].
+    /// following [`Op::Sync`]. Performed, never submitted: while it runs nobody may look.
     Zero {
         /// Which.
         file: FileId,
@@ -149,8 +177,8 @@ pub trait Disk: Memory {
     /// before are over when it returns; their completions are there to be polled.
     fn perform(&mut self, op: Op<'_>) -> Result<Done, Fault>;
 
-    /// Starts `op`. Never blocks, never fails: the outcome is polled. Operations on one file
-    /// complete in the order they were submitted.
+    /// Starts `op`. Never blocks, never fails: the outcome is polled. See the module for what
+    /// comes before what. Panics on [`Op::Zero`].
     fn submit(&mut self, token: Token, op: Op<'_>);
 
     /// The next completion, if there is one.

@@ -30,6 +30,9 @@ pub struct Settings {
     pub light_queues: bool,
     /// Does recovery compare body CRCs (`checkCRCOnRecover`)?
     pub verify_crc: bool,
+    /// At most so many bytes of the log ahead of its end are made present in memory, so that
+    /// appending never waits for a page; 0: none.
+    pub prefault: u64,
     /// The operator's word that a log damaged below its durable end may be cut there. Without it
     /// such a store refuses to open.
     pub accept_rot: bool,
@@ -59,6 +62,7 @@ impl Default for Settings {
             delay_levels: [&seconds[..], &minutes, &hours].concat(),
             light_queues: false,
             verify_crc: true,
+            prefault: 32 << 20,
             accept_rot: false,
             process: 0,
         }

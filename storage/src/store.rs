@@ -13,6 +13,7 @@
 
 mod append;
 mod durable;
+mod prefault;
 mod read;
 mod verify;
 
@@ -70,6 +71,8 @@ enum Task {
     AllocateQueue { topic: Text, id: i32, life: u64, side: Side },
     Checkpoint,
     Delete,
+    Leave,
+    Prepare,
     Save(&'static str),
     SyncLog,
     SyncQueue,
@@ -108,6 +111,7 @@ pub struct Store<D: Disk> {
     newest: (Wall, Physical),
     log_sync: Option<durable::LogSync>,
     queue_sync: Option<durable::QueueSync>,
+    prefault: prefault::Prefault,
     /// The first sync that failed: from then on nothing is claimed to be durable.
     broken: Option<Fault>,
 }
@@ -135,7 +139,8 @@ impl<D: Disk> Store<D> {
         let batch_topics = topics.filter(|topic| is_batch(topic)).map(str::to_owned).collect();
         let flushed = Flushed::upto(found.log.written().end());
         let confirm = u64::try_from(found.checkpoint.confirm).unwrap_or_default();
-        let store = Self {
+        let prefault = prefault::Prefault::new(settings.prefault);
+        let mut store = Self {
             disk,
             settings,
             log: found.log,
@@ -148,8 +153,10 @@ impl<D: Disk> Store<D> {
             newest: (found.last_store_time, Physical::new(confirm)),
             log_sync: None,
             queue_sync: None,
+            prefault,
             broken: None,
         };
+        store.prefault();
         Ok((store, found.opened))
     }
 
@@ -179,6 +186,7 @@ impl<D: Disk> Store<D> {
                     Ok(done) => self.log.chain.opened(file_of(done)),
                     Err(ref fault) => self.log.chain.failed(fault.clone()),
                 }
+                self.prefault();
                 self.tell_room(outcome);
             }
             Task::AllocateQueue { topic, id, life, side } => {
@@ -190,6 +198,8 @@ impl<D: Disk> Store<D> {
                     self.events.push_back(StoreEvent::DeleteFailed(fault));
                 }
             }
+            Task::Leave => {}
+            Task::Prepare => self.prepared(),
             Task::Save(path) => {
                 let outcome = outcome.map(drop);
                 self.events.push_back(StoreEvent::Saved { path, outcome });

@@ -249,7 +249,7 @@ impl Flights {
 
     /// Takes out the operation that completes next, if it is due. The earlier submission wins a
     /// tie, which keeps operations on one file in order; operations on different files overtake
-    /// each other, which the seam allows, and the mapped disk with its one thread never does.
+    /// each other, which the seam allows, and the mapped disk does where they differ in kind.
     pub(super) fn take_due(&mut self, now: Mono) -> Option<Flight> {
         let numbered = self.flying.iter().enumerate();
         let (at, _) = numbered.filter(|(_, f)| f.due <= now).min_by_key(|(at, f)| (f.due, *at))?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FallocateFlags;
 
+use super::Usage;
 use super::mapping::Mapping;
 use crate::chain::UNNAMED;
 use crate::seam::{Entry, Fault};
@@ -61,15 +62,15 @@ pub(super) fn read(root: &Path, path: &str) -> Result<Option<Vec<u8>>, Fault> {
     }
 }
 
-pub(super) fn open(root: &Path, path: &str) -> Result<Mapping, Fault> {
+pub(super) fn open(root: &Path, path: &str, usage: Usage) -> Result<Mapping, Fault> {
     let opened = OpenOptions::new().read(true).write(true).open(root.join(path));
-    let mapped = opened.and_then(|file| Mapping::new(&file, path.to_owned()));
+    let mapped = opened.and_then(|file| Mapping::new(&file, path.to_owned(), usage));
     mapped.map_err(|error| fault("open", path, &error))
 }
 
 /// Under another name until it has its full size: a crash in the middle must not leave a file of
 /// a wrong length, since that is refused at the next start.
-pub(super) fn allocate(root: &Path, path: &str, len: u64) -> Result<Mapping, Fault> {
+pub(super) fn allocate(root: &Path, path: &str, len: u64, usage: Usage) -> Result<Mapping, Fault> {
     let (whole, partial) = (root.join(path), root.join(format!("{path}{UNNAMED}")));
     let made = || -> io::Result<File> {
         make_parents(root, &whole)?;
@@ -81,7 +82,7 @@ pub(super) fn allocate(root: &Path, path: &str, len: u64) -> Result<Mapping, Fau
         sync_parent(&whole)?;
         Ok(file)
     };
-    let mapped = made().and_then(|file| Mapping::new(&file, path.to_owned()));
+    let mapped = made().and_then(|file| Mapping::new(&file, path.to_owned(), usage));
     mapped.map_err(|error| {
         // The blocks are needed by others, and it does not matter if even this fails.
         drop(fs::remove_file(&partial));
@@ -107,7 +108,9 @@ pub(super) fn zero(root: &Path, mapping: &Mapping, from: u64, to: u64) -> Result
         let file = OpenOptions::new().write(true).open(root.join(mapping.path()))?;
         match rustix::fs::fallocate(&file, FallocateFlags::ZERO_RANGE, from, to - from) {
             Ok(()) => Ok(()),
-            Err(_) => write_zeros(&file, from, to),
+            // Nothing else: what the medium failed to do is told, not tried in another way.
+            Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(&file, from, to),
+            Err(errno) => Err(errno.into()),
         }
     };
     zeroed().map_err(|error| fault("zero", mapping.path(), &error))

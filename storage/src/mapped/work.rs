@@ -1,17 +1,23 @@
-//! The disk thread: takes work in order, does it, says how it went.
+//! The disk's threads: each takes its work in order, does it, says how it went.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::{io, thread};
 
 use super::files;
 use super::mapping::Mapping;
-use crate::seam::{Fault, Token};
+use super::presence::Presence;
+use super::sync::Arc;
+use super::{Usage, Wake};
+use crate::seam::{Advice, Fault, Token};
 
 /// An operation with everything it needs.
 pub(super) enum Job {
-    Allocate { path: String, len: u64 },
-    Open { path: String },
+    Advise { mapping: Arc<Mapping>, advice: Advice },
+    Allocate { path: String, len: u64, usage: Usage },
+    Delete { mapping: Arc<Mapping> },
+    Open { path: String, usage: Usage },
     Remove { path: String },
     Replace { path: String, bytes: Vec<u8> },
     Sync { mapping: Arc<Mapping>, from: u64, to: u64 },
@@ -30,10 +36,98 @@ pub(super) struct Outcome {
     pub(super) made: Result<Option<Mapping>, Fault>,
 }
 
+/// One thread for each kind of waiting. Within a kind work is done in order, which is all the
+/// order that the seam promises: what follows from what another kind did is submitted when that
+/// is done.
+pub(super) struct Lanes {
+    /// Syncs: senders wait for these.
+    prompt: Lane,
+    /// Names and whole files: allocation, deletion, small state.
+    patient: Lane,
+    /// Pages made present. A lane of its own: its work must keep ahead of the writer, who is fast,
+    /// and an allocation takes as long as a few commits of the file system's journal.
+    pages: Lane,
+    outcomes: Receiver<Outcome>,
+    /// Works whose outcomes were not received.
+    running: usize,
+}
+
+struct Lane {
+    /// `None` only while dropping: the thread ends when it is gone.
+    work: Option<Sender<Work>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Lanes {
+    /// Starts the threads; they work below `root`, and call `wake` after each outcome.
+    pub(super) fn start(root: &Path, wake: &Wake) -> io::Result<Self> {
+        let (tell, outcomes) = channel();
+        let lane = |name: &str| Lane::start(name, root.to_owned(), tell.clone(), wake);
+        let (prompt, patient, pages) = (lane("sync")?, lane("files")?, lane("pages")?);
+        Ok(Self { prompt, patient, pages, outcomes, running: 0 })
+    }
+
+    pub(super) fn send(&mut self, token: Option<Token>, job: Job) {
+        let lane = match job {
+            Job::Sync { .. } | Job::Zero { .. } => &self.prompt,
+            Job::Allocate { .. }
+            | Job::Delete { .. }
+            | Job::Open { .. }
+            | Job::Remove { .. }
+            | Job::Replace { .. } => &self.patient,
+            Job::Advise { .. } => &self.pages,
+        };
+        let work = lane.work.as_ref().expect("taken only by drop");
+        work.send(Work { token, job }).expect("a disk thread lives as long as the disk");
+        self.running += 1;
+    }
+
+    /// Is anything under way, or over and not received?
+    pub(super) fn is_idle(&self) -> bool {
+        self.running == 0
+    }
+
+    /// Waits for the next outcome.
+    pub(super) fn wait(&mut self) -> Outcome {
+        assert!(!self.is_idle(), "an outcome answers work");
+        let outcome = self.outcomes.recv().expect("a disk thread lives as long as the disk");
+        self.running -= 1;
+        outcome
+    }
+
+    /// The next outcome, if there is one.
+    pub(super) fn poll(&mut self) -> Option<Outcome> {
+        let outcome = self.outcomes.try_recv().ok()?;
+        self.running -= 1;
+        Some(outcome)
+    }
+}
+
+impl Lane {
+    fn start(name: &str, root: PathBuf, tell: Sender<Outcome>, wake: &Wake) -> io::Result<Self> {
+        let (work, jobs) = channel();
+        let wake = Wake::clone(wake);
+        let run = move || run(&root, &jobs, &tell, &*wake);
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(run)?;
+        Ok(Self { work: Some(work), thread: Some(thread) })
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.work = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic over there was already printed; a second one here would abort.
+            drop(thread.join());
+        }
+    }
+}
+
 /// Runs until the owner is gone.
-pub(super) fn run(root: &Path, work: &Receiver<Work>, tell: &Sender<Outcome>, wake: &dyn Fn()) {
+fn run(root: &Path, work: &Receiver<Work>, tell: &Sender<Outcome>, wake: &dyn Fn()) {
+    let mut presence = Presence::default();
     while let Ok(Work { token, job }) = work.recv() {
-        let made = job.run(root);
+        let made = job.run(root, &mut presence);
         if tell.send(Outcome { token, made }).is_err() {
             return;
         }
@@ -42,10 +136,18 @@ pub(super) fn run(root: &Path, work: &Receiver<Work>, tell: &Sender<Outcome>, wa
 }
 
 impl Job {
-    fn run(self, root: &Path) -> Result<Option<Mapping>, Fault> {
+    fn run(self, root: &Path, presence: &mut Presence) -> Result<Option<Mapping>, Fault> {
         match self {
-            Self::Allocate { path, len } => files::allocate(root, &path, len).map(Some),
-            Self::Open { path } => files::open(root, &path).map(Some),
+            Self::Advise { mapping, advice } => {
+                presence.follow(&mapping, advice);
+                Ok(None)
+            }
+            Self::Allocate { path, len, usage } => {
+                files::allocate(root, &path, len, usage).map(Some)
+            }
+            // If nobody leases it, it is unmapped here: for a large file that takes a while.
+            Self::Delete { mapping } => files::remove(root, mapping.path()).map(|()| None),
+            Self::Open { path, usage } => files::open(root, &path, usage).map(Some),
             Self::Remove { path } => files::remove(root, &path).map(|()| None),
             Self::Replace { path, bytes } => files::replace(root, &path, &bytes).map(|()| None),
             Self::Sync { mapping, from, to } => files::sync(&mapping, from, to).map(|()| None),

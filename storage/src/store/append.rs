@@ -98,7 +98,8 @@ impl<D: Disk> Store<D> {
         self.check_light(drafts)?;
         // From here on nothing can fail.
         if place == Place::Next {
-            self.log.roll(&mut self.disk);
+            let left = self.log.roll(&mut self.disk);
+            self.leave(left);
         }
         let at = self.log.written().end();
         let queue_offset = self.next_offset(topic, id);
@@ -110,6 +111,7 @@ impl<D: Disk> Store<D> {
         if self.log.wants_room() && !self.log.chain.has_failed() {
             self.ask_log_room();
         }
+        self.prefault();
         let is_queued = first.sys_flag.is_queued();
         let queue_offset = if is_queued { queue_offset } else { QueueOffset::ZERO };
         Ok(Appended { span: Span { at, len }, queue_offset, store_time: wall })

@@ -42,6 +42,7 @@ pub type Estate = Rc<RefCell<Medium>>;
 /// An operation that outlives its submission.
 #[derive(Clone, Debug)]
 enum Owned {
+    Advise,
     Allocate(String, u64),
     Open(String),
     Remove(String),
@@ -111,6 +112,7 @@ impl CrashDisk {
 
     fn own(&mut self, op: Op<'_>) -> Owned {
         match op {
+            Op::Advise { .. } => Owned::Advise,
             Op::Allocate { path, len } => Owned::Allocate(path.to_owned(), len),
             Op::Delete { file } => Owned::Remove(self.names.remove(&file).expect("open")),
             Op::Open { path } => Owned::Open(path.to_owned()),
@@ -141,6 +143,7 @@ impl CrashDisk {
 
     fn effect(&mut self, op: Owned) -> Result<Done, Fault> {
         match op {
+            Owned::Advise => Ok(Done::Finished),
             Owned::Allocate(path, len) => {
                 let done = self.live.perform(Op::Allocate { path: &path, len })?;
                 self.durable.insert(path.clone(), self.live.file(&path).expect("made").to_vec());
@@ -193,7 +196,7 @@ impl CrashDisk {
                 let middle = from + self.dice.below(to - from + 1);
                 drop(self.effect(Owned::Zero(file, from, middle)));
             }
-            Owned::Open(_) | Owned::Remove(_) => {}
+            Owned::Advise | Owned::Open(_) | Owned::Remove(_) => {}
         }
     }
 
