@@ -2,11 +2,13 @@
 //!
 //! | room | what |
 //! |---|---|
+//! | [`append`] | the store alone, with pages made present and without |
 //! | [`session`] | one pipelined connection |
 //! | [`load`] | connections × window of sends or pulls, until enough |
 //! | [`report`] | what was measured, for people and for machines |
 //! | [`startup`] | from exec to the first acknowledged send, and memory at idle |
 
+pub mod append;
 pub mod load;
 pub mod report;
 pub mod session;
@@ -18,6 +20,7 @@ use crate::cli::Bench;
 /// Runs one measurement and prints its result to standard output.
 pub async fn run(bench: Bench) -> Result<(), Failure> {
     let text = match bench {
+        Bench::Append(args) => show(&append::run(&args)?, args.json),
         Bench::Pull(args) => show(&load::run(load::Kind::Pull, &args).await?, args.json),
         Bench::Send(args) => show(&load::run(load::Kind::Send, &args).await?, args.json),
         Bench::Startup(args) => show(&startup::run(&args).await?, args.json),

@@ -118,11 +118,12 @@ fn refuse_what_cannot_be_kept(conf: &BrokerConf) -> Result<(), Failure> {
 fn open_disk(conf: &BrokerConf, wake: Arc<Notify>) -> Result<(MappedDisk, String), Failure> {
     let root = &conf.root.0;
     let disk = MappedDisk::open(root, move || wake.notify_one());
-    let disk = disk.map_err(|why| refusal::of_lock(&why))?;
+    let mut disk = disk.map_err(|why| refusal::of_lock(&why))?;
     let dir = place_commit_log(root, &conf.commit_log.0).map_err(|why| {
         let place = conf.commit_log.0.display();
         Failure::new(format!("cannot use storePathCommitLog = {place}: {why}"))
     })?;
+    disk.set_usage(&dir, conf.memory.usage());
     Ok((disk, dir))
 }
 

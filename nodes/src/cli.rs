@@ -97,12 +97,34 @@ pub struct StandaloneArgs {
 /// What to measure.
 #[derive(Debug, Subcommand)]
 pub enum Bench {
+    /// Append to a store alone: throughput, with pages made present ahead and without
+    Append(AppendArgs),
     /// Pull messages: throughput, and the time of each answer
     Pull(LoadArgs),
     /// Send messages: throughput, and the time of each acknowledgement
     Send(LoadArgs),
     /// Start this binary: time to the first acknowledged send, memory at idle
     Startup(StartupArgs),
+}
+
+/// What to append.
+#[derive(Args, Clone, Debug)]
+pub struct AppendArgs {
+    /// Records, each way
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub records: u64,
+    /// Bytes of a body
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..4 << 20))]
+    pub size: u32,
+    /// MiB of a CommitLog file
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(8..=2047))]
+    pub file_mib: u32,
+    /// The directory that the stores are made in, and removed from
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
+    pub dir: PathBuf,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A load.

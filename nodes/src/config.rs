@@ -6,6 +6,7 @@
 //! | [`value`] | words that become numbers, switches and addresses, or say what was expected |
 //! | [`broker`], [`namesrv`] | the known keys, as tables: name, default, meaning, field |
 //! | [`connections`] | the keys that both have: bounds of connections |
+//! | [`memory`] | how a broker's CommitLog lies in memory |
 //! | [`ignored`] | Apache's other keys: they are warned about, never refused |
 //! | [`host`] | what the machine says of itself: its name, its address |
 //!
@@ -16,6 +17,7 @@ pub mod broker;
 pub mod connections;
 pub mod host;
 pub mod ignored;
+pub mod memory;
 pub mod namesrv;
 pub mod properties;
 mod queues;

@@ -78,6 +78,47 @@ impl fmt::Display for LoadReport {
     }
 }
 
+/// One way of appending.
+#[derive(Clone, Debug, Serialize)]
+pub struct AppendPass {
+    /// How long it took.
+    pub seconds: f64,
+    /// Of 64 appends and a look at the disk.
+    pub turn_us: Percentiles,
+}
+
+/// What appending costs.
+#[derive(Clone, Debug, Serialize)]
+pub struct AppendReport {
+    /// Records, each way.
+    pub records: u64,
+    /// Bytes of a body.
+    pub size: u32,
+    /// MiB of a file.
+    pub file_mib: u32,
+    /// Each first store to a page waits for the system.
+    pub without: AppendPass,
+    /// Pages are made present ahead.
+    pub with: AppendPass,
+}
+
+impl fmt::Display for AppendReport {
+    #[allow(clippy::cast_precision_loss)]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { records, size, file_mib, .. } = self;
+        write!(f, "append: {records} records of {size} bytes into files of {file_mib} MiB")?;
+        for (name, pass) in
+            [("pages as they come", &self.without), ("pages made present", &self.with)]
+        {
+            let rate = *records as f64 / pass.seconds;
+            let Percentiles { p50, p99, p999, max, .. } = &pass.turn_us;
+            write!(f, "\n  {name}: {rate:>9.0} records/s   turn of 64, µs: p50 {p50}  p99 {p99}")?;
+            write!(f, "  p99.9 {p999}  max {max}")?;
+        }
+        Ok(())
+    }
+}
+
 /// Memory of a process, in KiB.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct MemoryKib {

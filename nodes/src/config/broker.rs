@@ -8,6 +8,7 @@ use hotfire_core::domain::{BrokerId, BrokerIdentity};
 use hotfire_storage::text::Text;
 
 use super::connections::{Connections, connection_keys};
+use super::memory::{self, Memory};
 use super::queues::{self, QueueConf};
 use super::value::{self, Addrs, Delays, FlushDisk, Millis, Place, Role};
 use super::value::{millis, switch, whole};
@@ -46,6 +47,8 @@ pub struct BrokerConf {
     pub commit_log_file: u32,
     /// Bytes of a ConsumeQueue file.
     pub consume_queue_file: u32,
+    /// How the CommitLog lies in memory.
+    pub memory: Memory,
     /// Consume queues.
     pub queues: QueueConf,
     /// How long between looks at what is dirty.
@@ -116,6 +119,7 @@ impl Default for BrokerConf {
             commit_log: Place::default(),
             commit_log_file: 1 << 30,
             consume_queue_file: 6_000_000,
+            memory: Memory::default(),
             queues: QueueConf::default(),
             flush_every: Millis(500),
             flush_pages: 4,
@@ -204,6 +208,7 @@ impl BrokerConf {
             max_message_size: self.max_message_size,
             delay_levels: self.delay_levels.millis.clone(),
             verify_crc: self.verify_crc,
+            prefault: self.memory.prefault,
             accept_rot: self.accept_damaged_log,
             process: std::process::id(),
             ..hotfire_storage::Settings::default()
@@ -215,7 +220,7 @@ impl BrokerConf {
 
 impl Settings for BrokerConf {
     const KEYS: &'static [&'static [Key<Self>]] =
-        &[KEYS, queues::KEYS, connection_keys!(BrokerConf)];
+        &[KEYS, memory::KEYS, queues::KEYS, connection_keys!(BrokerConf)];
     const IGNORED: &'static [&'static str] = &[ignored::BROKER, ignored::STORE, ignored::REMOTING];
 
     fn check(&self) -> Result<(), String> {

@@ -69,7 +69,7 @@ pub const STORE: &str = "\
     combineCQPreferCQType combineCQUseRocksdbForLmq combinedCQLoadingCQTypes \
     commitCommitLogLeastPages commitCommitLogThoroughInterval commitIntervalCommitLog \
     commitLogForceSwapMapInterval compactionCqMappedFileSize compactionMappedFileSize \
-    compactionScheduleInternal compactionThreadNum dataReadAheadEnable debugLockEnable \
+    compactionScheduleInternal compactionThreadNum debugLockEnable \
     defaultQueryMaxNum deleteCommitLogFilesInterval deleteConsumeQueueFilesInterval \
     deleteFileBatchMax destroyMapedFileIntervalForcibly disappearTimeAfterStart diskFallRecorded \
     diskMaxUsedSpaceRatio diskSpaceCleanForciblyRatio diskSpaceWarningLevelRatio \
@@ -109,8 +109,7 @@ pub const STORE: &str = "\
     transferMetadataJsonToRocksdb transferOffsetJsonToRocksdb transientStorePoolEnable \
     transientStorePoolSize travelCqFileNumWhenGetMessage useABSLock \
     useReentrantLockWhenPutMessage useScheduleMessageServiceV2 useSeparateRetryTopicQueue \
-    useSpinLock wakeCommitWhenPutMessage wakeFlushWhenPutMessage warmMapedFileEnable \
-    writeWithoutMmap";
+    useSpinLock wakeCommitWhenPutMessage wakeFlushWhenPutMessage writeWithoutMmap";
 
 /// Of the server and client side of the remoting protocol.
 pub const REMOTING: &str = "\

@@ -104,7 +104,8 @@ fn every_default_is_a_value_that_its_own_key_takes() {
 fn the_machine_gets_what_the_file_says() {
     let (result, conf) = broker(
         "brokerName=b\nbrokerIP1=10.0.0.7\nlistenPort=20911\nflushDiskType=SYNC_FLUSH\n\
-         syncFlushTimeout=77\nmaxTopics=3\nmappedFileSizeConsumeQueue=41\n",
+         syncFlushTimeout=77\nmaxTopics=3\nmappedFileSizeConsumeQueue=41\n\
+         warmMapedFileEnable=true\ndataReadAheadEnable=false\nmaxPrefaultBytes=4096\n",
     );
     result.expect("fine");
     let machine = conf.machine(9);
@@ -113,7 +114,9 @@ fn the_machine_gets_what_the_file_says() {
     assert_eq!((machine.limits.topics, machine.seed), (3, 9));
     let timeout = std::time::Duration::from_millis(77);
     assert_eq!(machine.flush, hotfire_core::broker::FlushPolicy::Sync { timeout });
-    assert_eq!(conf.store().consume_queue_file, 60);
+    assert_eq!((conf.store().consume_queue_file, conf.store().prefault), (60, 4096));
+    let usage = hotfire_storage::mapped::Usage { read_ahead: false, lock_pages: true };
+    assert_eq!(conf.memory.usage(), usage);
 }
 
 /// The page is generated from the tables; `HOTFIRE_BLESS=1 cargo test -p hotfire-nodes` writes it.

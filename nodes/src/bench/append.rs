@@ -1,0 +1,106 @@
+//! The store alone: records appended into fresh files as fast as one thread can, with pages made
+//! present ahead of the writer and without.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use hdrhistogram::Histogram;
+use hotfire_storage::mapped::MappedDisk;
+use hotfire_storage::position::Physical;
+use hotfire_storage::record::{Draft, SysFlag};
+use hotfire_storage::time::Wall;
+use hotfire_storage::{AppendError, Settings, Store};
+
+use super::report::{AppendPass, AppendReport, Percentiles};
+use crate::Failure;
+use crate::cli::AppendArgs;
+
+/// Records between two looks at what the disk has to say: a turn of a busy broker.
+const TURN: u64 = 64;
+/// Latencies are counted up to this, in microseconds.
+const LONGEST: u64 = 60_000_000;
+
+/// Measures, both ways in turn.
+pub fn run(args: &AppendArgs) -> Result<AppendReport, Failure> {
+    let settings = |prefault| Settings {
+        commit_log_file: args.file_mib << 20,
+        prefault,
+        ..Settings::default()
+    };
+    let default = Settings::default().prefault;
+    Ok(AppendReport {
+        records: args.records,
+        size: args.size,
+        file_mib: args.file_mib,
+        without: pass(args, settings(0))?,
+        with: pass(args, settings(default))?,
+    })
+}
+
+fn pass(args: &AppendArgs, settings: Settings) -> Result<AppendPass, Failure> {
+    let scratch = Scratch::new(&args.dir)?;
+    let disk = MappedDisk::open(&scratch.0, || {}).map_err(Failure::new)?;
+    let (mut store, _) = Store::open(disk, settings, |_| false).map_err(Failure::new)?;
+    let host = SocketAddr::from(([127, 0, 0, 1], 10911));
+    let body = vec![b'x'; args.size as usize];
+    let draft = Draft {
+        topic: "Append",
+        queue_id: 0,
+        flag: 0,
+        sys_flag: SysFlag::NONE,
+        born: Wall::default(),
+        born_host: host,
+        store_host: host,
+        reconsume_times: 0,
+        prepared: Physical::ZERO,
+        body: &body,
+        properties: &[],
+    };
+    let mut turns = Histogram::new_with_bounds(1, LONGEST, 3).map_err(Failure::new)?;
+    let begun = Instant::now();
+    let mut turn = begun;
+    for number in 1..=args.records {
+        append(&mut store, &draft)?;
+        if number % TURN == 0 {
+            while store.poll().is_some() {}
+            let took = u64::try_from(turn.elapsed().as_micros()).unwrap_or(LONGEST);
+            turns.saturating_record(took);
+            turn = Instant::now();
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    Ok(AppendPass { seconds, turn_us: Percentiles::of(&turns) })
+}
+
+fn append(store: &mut Store<MappedDisk>, draft: &Draft<'_>) -> Result<(), Failure> {
+    loop {
+        match store.append(Wall::from_millis(1), draft) {
+            Ok(_) => return Ok(()),
+            Err(AppendError::NotReady) => {
+                while store.poll().is_some() {}
+                std::thread::yield_now();
+            }
+            Err(why) => return Err(Failure::new(why)),
+        }
+    }
+}
+
+/// A directory of our own, gone when dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(dir: &Path) -> Result<Self, Failure> {
+        let path = dir.join(format!("hotfire-append-{}", std::process::id()));
+        let made = fs::create_dir(&path);
+        made.map_err(|why| Failure::new(format!("cannot create {}: {why}", path.display())))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
