@@ -10,7 +10,7 @@
 //! | `send`, `batch`, `waiters` | checked, appended, answered when the promise is kept |
 //! | `pull`, `hold` | looked up, filtered, answered or held |
 //! | `clients`, `locks` | who is connected, who may consume a queue in order |
-//! | `topics`, `groups`, `offsets`, `state`, `ready` | what is kept in `config/*.json` |
+//! | `topics`, `groups`, `offsets`, `version`, `state`, `ready` | what is kept in `config/*.json` |
 //! | `requests` | everything else that is asked |
 //! | `events` | what the disk has to say |
 
@@ -29,6 +29,7 @@ mod requests;
 mod send;
 mod state;
 mod topics;
+mod version;
 mod waiters;
 
 use std::collections::VecDeque;
@@ -221,7 +222,7 @@ impl<D: Disk> Broker<D> {
             outbox: VecDeque::new(),
             woken: Vec::new(),
             sync_fault: None,
-            readiness: Readiness::new(config.name_servers, topics.version().counter),
+            readiness: Readiness::new(config.name_servers, topics.version().now().counter),
             topics,
             groups,
             offsets,
@@ -238,7 +239,7 @@ impl<D: Disk> Broker<D> {
             ha_addr: self.config.ha_addr.clone(),
             heartbeat_timeout_ms: None,
             enable_acting_master: Some(false),
-            data_version: self.topics.version(),
+            data_version: self.topics.version().now(),
             topics: self.topics.registered(self.config.permission),
         }
     }
@@ -347,7 +348,7 @@ impl<D: Disk> Broker<D> {
         if self.timers.save_offsets <= now.mono {
             self.timers.save_offsets = now.mono.after(self.config.save_offsets_every);
             if self.offsets.take_changed(now.wall) {
-                self.store.save(state::OFFSETS, &state::offsets_json(&self.offsets));
+                self.store.save(self.offsets.path(), &state::offsets_json(&self.offsets));
             }
         }
         if self.timers.sync_queues <= now.mono {
@@ -362,16 +363,16 @@ impl<D: Disk> Broker<D> {
         if self.register_now || self.timers.register <= now.mono {
             self.register_now = false;
             self.timers.register = now.mono.after(self.config.register_every);
-            self.readiness.registering(now.mono, self.topics.version().counter);
+            self.readiness.registering(now.mono, self.topics.version().now().counter);
             self.outbox.push_back(Effect::Register);
         }
     }
 
     fn save_changes(&mut self) {
-        if self.topics.start_save() {
+        if self.topics.version_mut().start_save() {
             self.store.save(state::TOPICS, &state::topics_json(&self.topics));
         }
-        if self.groups.start_save() {
+        if self.groups.version_mut().start_save() {
             self.store.save(state::GROUPS, &state::groups_json(&self.groups));
         }
     }
@@ -419,7 +420,8 @@ impl<D: Disk> Machine for Broker<D> {
             Some(timers.scan.min(timers.register).min(timers.save_offsets)),
             Some(timers.sync_queues),
             timers.room,
-            (self.topics.wants_save() || self.groups.wants_save()).then_some(timers.save),
+            (self.topics.version().wants_save() || self.groups.version().wants_save())
+                .then_some(timers.save),
             self.flush.deadline(),
             self.waiters.deadline(),
             self.holds.deadline(),

@@ -13,4 +13,5 @@ pub use code::Code;
 pub use namesrv::*;
 pub use peer::*;
 
+pub use hotfire_storage::documents::DataVersion;
 pub use hotfire_storage::text::Text;

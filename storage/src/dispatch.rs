@@ -7,12 +7,43 @@ use crate::queue::{Entry, Kind};
 use crate::record::{Record, SysFlag, properties};
 use crate::time::Wall;
 
-/// The prefix of retry topics, whose messages never go to light queues.
-const RETRY_PREFIX: &str = "%RETRY%";
+/// What topics begin with whose messages never go to light queues: retries, those of the system,
+/// and light queues themselves.
+const UNDISPATCHED: [&str; 3] = ["%RETRY%", "rmq_sys_", LIGHT_PREFIX];
+/// The longest name of a light queue, which is a directory's, in bytes.
+const LIGHT_MAX: usize = 255;
+/// The most messages of an inner batch.
+pub(crate) const COUNT_MAX: u16 = i16::MAX.cast_unsigned();
 /// What every light queue's name begins with.
 pub(crate) const LIGHT_PREFIX: &str = "%LMQ%";
 /// Light queues have one queue each.
 pub(crate) const LIGHT_QUEUE_ID: i32 = 0;
+
+/// Is this the name of a light queue?
+pub(crate) fn is_light(name: &str) -> bool {
+    name.starts_with(LIGHT_PREFIX) && name.len() <= LIGHT_MAX && !name.contains(['/', '\0'])
+}
+
+/// The value of the property that names a message's light queues, if it can have any.
+pub(crate) fn light_names<'a>(topic: &str, properties: &[&'a [u8]]) -> Option<&'a str> {
+    let named = properties::find_in(properties, properties::MULTI_DISPATCH)?;
+    let is_plain = !UNDISPATCHED.iter().any(|prefix| topic.starts_with(prefix))
+        && topic != properties::SCHEDULE_TOPIC;
+    let named = std::str::from_utf8(named).ok().filter(|named| is_plain && !named.is_empty())?;
+    Some(named)
+}
+
+/// The parts of a list; as in Java, empty ones at its end do not count.
+pub(crate) fn names(list: &str) -> impl Iterator<Item = &str> {
+    list.trim_end_matches(',').split(',')
+}
+
+/// The light queues that a message points at besides its own, as far as its store has light
+/// queues; `properties` are its pieces.
+pub fn light_queues<'a>(topic: &str, properties: &[&'a [u8]]) -> impl Iterator<Item = &'a str> {
+    let named = light_names(topic, properties).into_iter();
+    named.flat_map(names).filter(|name| is_light(name))
+}
 
 /// What dispatching needs to know of a record.
 #[derive(Clone, Copy, Debug)]
@@ -51,25 +82,24 @@ impl<'a> Facts<'a> {
     }
 
     /// The entries in light queues, by name. None if names and offsets do not pair up.
-    pub(crate) fn light(&self, delay_levels: &[i64]) -> Vec<(&'a str, Entry)> {
-        let text = |key| {
-            let value = properties::find_in(self.properties, key)?;
-            std::str::from_utf8(value).ok()
-        };
-        let Some(names) = text(properties::MULTI_DISPATCH) else { return Vec::new() };
-        let offsets = text(properties::MULTI_QUEUE_OFFSET).unwrap_or_default();
-        let is_paired = names.split(',').count() == offsets.split(',').count();
-        if !is_paired || !self.sys_flag.is_queued() || self.topic.starts_with(RETRY_PREFIX) {
+    pub(crate) fn light(&self, kind: Kind, delay_levels: &[i64]) -> Vec<(&'a str, Entry)> {
+        let named = light_names(self.topic, self.properties);
+        let offsets = properties::find_in(self.properties, properties::MULTI_QUEUE_OFFSET);
+        let offsets = offsets.and_then(|offsets| std::str::from_utf8(offsets).ok());
+        let (Some(named), Some(offsets)) = (named, offsets) else { return Vec::new() };
+        let is_paired = names(named).count() == names(offsets).count();
+        if !is_paired || !self.sys_flag.is_queued() || kind == Kind::Batch {
             return Vec::new();
         }
-        let pairs = names.split(',').zip(offsets.split(','));
-        pairs
-            .filter(|(name, _)| !name.is_empty() && !name.contains('/'))
-            .filter_map(|(name, offset)| {
-                let first = QueueOffset::new(offset.parse().ok()?);
-                Some((name, (self.unit(first, 1, delay_levels), self.stored)))
-            })
-            .collect()
+        let mut entries: Vec<(&str, Entry)> = Vec::new();
+        for (name, offset) in names(named).zip(names(offsets)) {
+            let is_new = !entries.iter().any(|(known, _)| *known == name);
+            if let Some(offset) = offset.parse().ok().filter(|_| is_new && is_light(name)) {
+                let unit = self.unit(QueueOffset::new(offset), 1, delay_levels);
+                entries.push((name, (unit, self.stored)));
+            }
+        }
+        entries
     }
 
     fn unit(&self, first: QueueOffset, count: u16, delay_levels: &[i64]) -> Unit {
@@ -85,6 +115,6 @@ impl<'a> Facts<'a> {
         }
         let count = number(properties::INNER_NUM).and_then(|count| u16::try_from(count).ok());
         let first = number(properties::INNER_BASE).map_or(self.queue_offset, QueueOffset::new);
-        (first, count.filter(|count| *count > 0).unwrap_or(1))
+        (first, count.filter(|count| (1..=COUNT_MAX).contains(count)).unwrap_or(1))
     }
 }

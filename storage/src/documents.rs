@@ -18,7 +18,6 @@ pub use group::{
 pub use topic::{FilterType, Perm, QUEUE_TYPE, QUEUE_TYPE_BATCH, TopicConfig, TopicTable};
 
 use crate::dialect::{DialectError, to_strict};
-use crate::position::QueueOffset;
 use crate::text::Text;
 use crate::time::Wall;
 
@@ -30,6 +29,11 @@ pub const GROUPS: &str = "config/subscriptionGroup.json";
 pub const OFFSETS: &str = "config/consumerOffset.json";
 /// Where they lie instead if light queues are on.
 pub const LIGHT_OFFSETS: &str = "config/lmqConsumerOffset.json";
+
+/// Where the consumer offsets lie, with light queues or without.
+pub const fn offsets_path(light_queues: bool) -> &'static str {
+    if light_queues { LIGHT_OFFSETS } else { OFFSETS }
+}
 
 /// Why a document cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -105,12 +109,6 @@ impl OffsetTable {
     pub fn key(topic: &str, group: &str) -> Text {
         Text::from(format!("{topic}@{group}"))
     }
-
-    /// The next offset to consume; `None` if the group never committed, or something negative.
-    pub fn offset(&self, key: &str, queue_id: i32) -> Option<QueueOffset> {
-        let offset = *self.offset_table.get(key)?.get(&queue_id)?;
-        u64::try_from(offset).ok().map(QueueOffset::new)
-    }
 }
 
 #[cfg(test)]
@@ -122,7 +120,7 @@ mod tests {
         let text = br#"{"dataVersion":{"counter":1,"later":2},"offsetTable":{"T@G":{1:6,2:3}}}"#;
         let table = OffsetTable::parse(text).expect("an offset table");
         assert_eq!(table.data_version.counter, 1);
-        assert_eq!(table.offset(&OffsetTable::key("T", "G"), 2), Some(QueueOffset::new(3)));
+        assert_eq!(table.offset_table[&OffsetTable::key("T", "G")][&2], 3);
         let printed = table.to_json();
         assert!(printed.windows(6).any(|window| window == b"\"1\": 6"));
         assert_eq!(serde_json::from_slice::<OffsetTable>(&printed).expect("strict"), table);

@@ -38,6 +38,7 @@ pub mod text;
 pub mod time;
 
 pub use consume_queue::Unit;
+pub use dispatch::light_queues;
 pub use queue::{Kind, QueueRange};
 pub use recover::{OpenError, Opened, Progress, Stage, Watch};
 pub use settings::Settings;

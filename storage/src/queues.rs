@@ -14,6 +14,8 @@ pub(crate) struct Queues {
     topics: BTreeMap<String, BTreeMap<i32, Queue>>,
     /// Lives given out so far.
     lives: u64,
+    /// Light queues among them.
+    lights: usize,
 }
 
 impl Queues {
@@ -45,6 +47,12 @@ impl Queues {
         self.topics.get(topic)?.get(&id)
     }
 
+    /// The topic's name as it is kept here, if the queue exists.
+    pub(crate) fn name(&self, topic: &str, id: i32) -> Option<&str> {
+        let (name, ids) = self.topics.get_key_value(topic)?;
+        ids.contains_key(&id).then_some(name)
+    }
+
     pub(crate) fn get_mut(&mut self, topic: &str, id: i32) -> Option<&mut Queue> {
         self.topics.get_mut(topic)?.get_mut(&id)
     }
@@ -70,7 +78,8 @@ impl Queues {
     pub(crate) fn adopt(&mut self, topic: &str, id: i32, make: impl FnOnce(u64) -> Queue) {
         self.lives += 1;
         let queue = make(self.lives);
-        self.topics.entry(topic.to_owned()).or_default().insert(id, queue);
+        let before = self.topics.entry(topic.to_owned()).or_default().insert(id, queue);
+        self.lights += usize::from(before.is_none() && topic.starts_with(LIGHT_PREFIX));
     }
 
     /// Queues adopted so far.
@@ -81,10 +90,16 @@ impl Queues {
     pub(crate) fn remove(&mut self, topic: &str, id: i32) -> Option<Queue> {
         let ids = self.topics.get_mut(topic)?;
         let queue = ids.remove(&id);
+        self.lights -= usize::from(queue.is_some() && topic.starts_with(LIGHT_PREFIX));
         if ids.is_empty() {
             self.topics.remove(topic);
         }
         queue
+    }
+
+    /// How many light queues there are.
+    pub(crate) fn lights(&self) -> usize {
+        self.lights
     }
 
     pub(crate) fn ids(&self, topic: &str) -> Vec<i32> {

@@ -96,12 +96,6 @@ impl SysFlag {
         Self(self.0 & Self::TRANSACTION)
     }
 
-    /// The flag with its transaction bits replaced.
-    #[must_use]
-    pub const fn with_transaction(self, state: Self) -> Self {
-        Self((self.0 & !Self::TRANSACTION) | (state.0 & Self::TRANSACTION))
-    }
-
     /// The flag without the bits of `other`.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {

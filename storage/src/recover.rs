@@ -366,12 +366,13 @@ impl<D: Disk> Recovery<'_, D> {
         let kind = if (self.is_batch)(facts.topic) { Kind::Batch } else { Kind::Simple };
         let own = facts.own(kind, levels).map(|entry| (facts.topic.to_owned(), id, kind, entry));
         let mut targets: Vec<_> = own.into_iter().collect();
-        if self.settings.light_queues {
-            let light = facts.light(levels).into_iter();
-            targets.extend(
-                light.map(|(name, entry)| (name.to_owned(), LIGHT_QUEUE_ID, Kind::Simple, entry)),
-            );
-        }
+        // Without light queues none is made, but those that are there stay whole.
+        let light = facts.light(kind, levels).into_iter().filter(|(name, _)| {
+            self.settings.light_queues || self.queues.get(name, LIGHT_QUEUE_ID).is_some()
+        });
+        targets.extend(
+            light.map(|(name, entry)| (name.to_owned(), LIGHT_QUEUE_ID, Kind::Simple, entry)),
+        );
         targets
     }
 

@@ -28,6 +28,8 @@ pub struct Settings {
     pub delay_levels: Vec<i64>,
     /// Are light queues written (`enableLmq` and `enableMultiDispatch`)?
     pub light_queues: bool,
+    /// The most light queues (`maxLmqConsumeQueueNum`); a message that would make more is refused.
+    pub light_queues_max: usize,
     /// Does recovery compare body CRCs (`checkCRCOnRecover`)?
     pub verify_crc: bool,
     /// At most so many bytes of the log ahead of its end are made present in memory, so that
@@ -61,6 +63,7 @@ impl Default for Settings {
             max_message_size: 4 << 20,
             delay_levels: [&seconds[..], &minutes, &hours].concat(),
             light_queues: false,
+            light_queues_max: 20_000,
             verify_crc: true,
             prefault: 32 << 20,
             accept_rot: false,

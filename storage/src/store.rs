@@ -12,6 +12,7 @@
 //! [`StoreEvent::RoomReady`] says when to try again.
 
 mod append;
+mod assign;
 mod durable;
 mod prefault;
 mod read;
@@ -316,11 +317,6 @@ impl<D: Disk> Store<D> {
     /// What the store knows to be on the medium.
     pub fn flushed(&self) -> Flushed {
         self.flushed
-    }
-
-    /// When the newest record was stored.
-    pub fn newest(&self) -> Wall {
-        self.newest.0
     }
 
     /// What this store was opened with.

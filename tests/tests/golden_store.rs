@@ -215,7 +215,8 @@ fn compare_message(store: &Store<MappedDisk>, unit: &UnitRow, message: &Message)
     assert_eq!(format!("/{}", record.store_host()), message.store_host);
     assert_eq!(record.prepared().get(), message.prepared_transaction_offset);
     let served_at = Physical::new(message.phy_offset);
-    assert_eq!(offset_message_id(record.store_host(), served_at), message.offset_msg_id);
+    let id = offset_message_id(record.store_host(), served_at).to_string();
+    assert_eq!(id, message.offset_msg_id);
     for (key, value) in &message.properties {
         assert_eq!(record.property(key), Some(value.as_bytes()), "{key} of {at}");
     }

@@ -1,4 +1,88 @@
-//! The body of a batch send, message by message (wire.md 9).
+//! Batches: split into their messages (wire.md 9), or, in a topic of inner batches, kept as one
+//! record (store.md 4.5).
+
+use hotfire_storage::position::Span;
+use hotfire_storage::record::properties::INNER_NUM;
+use hotfire_storage::record::{Draft, SysFlag};
+use hotfire_storage::seam::Disk;
+use hotfire_storage::text::Text;
+use hotfire_storage::time::Wall;
+use hotfire_storage::{Appended, light_queues};
+
+use super::Broker;
+use super::names::{self, Refusal};
+use super::send::refusal_of;
+use crate::domain::{Code, Send};
+
+/// The most messages of an inner batch: their number is a signed short.
+const INNER_MAX: usize = i16::MAX.cast_unsigned() as usize;
+
+impl<D: Disk> Broker<D> {
+    /// The messages of a batch: its body, and what is common to all.
+    fn messages<'a>(&self, batch: &Draft<'a>) -> Result<Vec<BatchMessage<'a>>, Option<Refusal>> {
+        let illegal = |remark| Some((Code::MessageIllegal, remark));
+        if batch.topic.starts_with(names::RETRY_PREFIX) {
+            return Err(illegal("a batch cannot be sent to a retry topic".to_owned()));
+        }
+        split(batch.body, self.config.limits.batch_messages).map_err(illegal)
+    }
+
+    /// Stores a record for each message of a batch.
+    pub(super) fn append_batch(
+        &mut self,
+        wall: Wall,
+        batch: &Draft<'_>,
+        spans: &mut Vec<Span>,
+    ) -> Result<Appended, Option<Refusal>> {
+        let messages = self.messages(batch)?;
+        let properties: Vec<[&[u8]; 1]> =
+            messages.iter().map(|message| [message.properties]).collect();
+        let drafts = messages.iter().zip(&properties).map(|(message, properties)| Draft {
+            flag: message.flag,
+            body: message.body,
+            properties,
+            ..*batch
+        });
+        let drafts: Vec<Draft<'_>> = drafts.collect();
+        self.store.append_batch(wall, &drafts, spans).map_err(refusal_of)
+    }
+
+    /// Stores a batch as one record, for its consumers to unpack.
+    pub(super) fn append_inner_batch(
+        &mut self,
+        wall: Wall,
+        batch: &Draft<'_>,
+    ) -> Result<Appended, Option<Refusal>> {
+        let number = self.messages(batch)?.len();
+        if number > INNER_MAX {
+            let remark = format!("{number} messages in one record; at most {INNER_MAX} fit");
+            return Err(Some((Code::MessageIllegal, remark)));
+        }
+        let number = format!("{INNER_NUM}\u{1}{number}\u{2}");
+        let mut pieces = batch.properties.to_vec();
+        pieces.push(number.as_bytes());
+        let sys_flag = batch.sys_flag | SysFlag::INNER_BATCH | SysFlag::NEED_UNWRAP;
+        let draft = Draft { sys_flag, properties: &pieces, ..*batch };
+        self.store.append(wall, &draft).map_err(refusal_of)
+    }
+
+    /// The light queues that a send, just stored, went to.
+    pub(super) fn light_queues(&self, send: &Send) -> Vec<Text> {
+        let topic = &send.to.topic;
+        if !self.store.settings().light_queues || self.topics.is_batch(topic) {
+            return Vec::new();
+        }
+        if !send.batch {
+            return named(topic, send.properties.as_bytes());
+        }
+        let messages = split(&send.body, self.config.limits.batch_messages).unwrap_or_default();
+        messages.iter().flat_map(|message| named(topic, message.properties)).collect()
+    }
+}
+
+fn named(topic: &str, raw: &[u8]) -> Vec<Text> {
+    light_queues(topic, &[raw]).map(Text::from).collect()
+}
 
 /// One message of a batch, as slices of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -60,6 +60,8 @@ pub struct BrokerConfig {
     pub auto_create_topic: bool,
     /// Create a group on its first heartbeat (`autoCreateSubscriptionGroup`).
     pub auto_create_group: bool,
+    /// Are there light queues, and groups that consume them (`enableLmq`)?
+    pub light_queues: bool,
     /// Queues of the template topic (`defaultTopicQueueNums`).
     pub default_topic_queues: u32,
     /// Largest body, in bytes (`maxMessageSize`).
@@ -96,6 +98,7 @@ impl BrokerConfig {
             permission: 6,
             auto_create_topic: true,
             auto_create_group: true,
+            light_queues: false,
             default_topic_queues: 8,
             max_message_size: 4 << 20,
             flush: FlushPolicy::default(),

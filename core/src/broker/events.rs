@@ -45,7 +45,7 @@ impl<D: Disk> Broker<D> {
 
     /// The newest change of the topic table that may be relied on.
     pub(super) fn ready_upto(&self) -> i64 {
-        self.readiness.upto(self.topics.durable_upto())
+        self.readiness.upto(self.topics.version().durable_upto())
     }
 
     /// More of the topic table may be relied on: who waited for that goes on.
@@ -74,7 +74,7 @@ impl<D: Disk> Broker<D> {
         let durable = outcome.is_ok();
         match path {
             state::TOPICS => {
-                self.topics.save_ended(durable);
+                self.topics.version_mut().save_ended(durable);
                 if durable {
                     self.register_now = true;
                     self.became_ready(now);
@@ -82,8 +82,8 @@ impl<D: Disk> Broker<D> {
                     self.topics_lost();
                 }
             }
-            state::GROUPS => self.groups.save_ended(durable),
-            state::OFFSETS if !durable => self.offsets.save_failed(),
+            state::GROUPS => self.groups.version_mut().save_ended(durable),
+            state::OFFSETS | state::LIGHT_OFFSETS if !durable => self.offsets.save_failed(),
             _ => {}
         }
     }

@@ -8,7 +8,8 @@ use hotfire_storage::time::Wall;
 
 use super::BrokerConfig;
 use super::names::{self, Refusal};
-use crate::domain::{Code, DataVersion};
+use super::version::Version;
+use crate::domain::Code;
 use crate::machine::Digest;
 
 /// Every group that was configured, or seen while groups are created on first use.
@@ -17,23 +18,22 @@ pub(super) struct Groups {
     table: BTreeMap<Text, GroupConfig>,
     /// Group and topic to what is forbidden there. Kept as found: no request changes it yet.
     forbidden: BTreeMap<Text, BTreeMap<Text, i32>>,
-    version: DataVersion,
-    saved: i64,
-    saving: Option<i64>,
+    version: Version,
     auto_create: bool,
     max: usize,
+    /// What every group of light queues is like, if there are any.
+    light: Option<GroupConfig>,
 }
 
 impl Groups {
-    pub(super) fn restore(kept: GroupTable, version: DataVersion, config: &BrokerConfig) -> Self {
+    pub(super) fn restore(kept: GroupTable, config: &BrokerConfig) -> Self {
         Self {
             table: kept.subscription_group_table,
             forbidden: kept.forbidden_table,
-            version,
-            saved: version.counter,
-            saving: None,
+            version: Version::restored(kept.data_version),
             auto_create: config.auto_create_group,
             max: config.limits.groups,
+            light: config.light_queues.then(GroupConfig::default),
         }
     }
 
@@ -45,14 +45,24 @@ impl Groups {
         &self.forbidden
     }
 
-    pub(super) fn version(&self) -> DataVersion {
-        self.version
+    pub(super) fn version(&self) -> &Version {
+        &self.version
+    }
+
+    pub(super) fn version_mut(&mut self) -> &mut Version {
+        &mut self.version
+    }
+
+    /// A group. Those of light queues are not in the table, and all alike.
+    fn get(&self, group: &str) -> Option<&GroupConfig> {
+        let light = self.light.as_ref().filter(|_| group.starts_with(names::LIGHT_PREFIX));
+        self.table.get(group).or(light)
     }
 
     /// The group exists from now on, and may pull.
     pub(super) fn check_pull(&mut self, wall: Wall, group: &Text) -> Result<(), Refusal> {
         self.ensure(wall, group)?;
-        if self.table.get(group).is_some_and(|config| config.consume_enable) {
+        if self.get(group).is_some_and(|config| config.consume_enable) {
             return Ok(());
         }
         let remark = format!("subscription group no permission, {group}: consumeEnable=false");
@@ -65,6 +75,9 @@ impl Groups {
             return Ok(());
         }
         names::check_group(group)?;
+        if self.get(group).is_some() {
+            return Ok(());
+        }
         if !self.auto_create {
             let remark = format!(
                 "subscription group [{group}] does not exist: create it, or set \
@@ -77,35 +90,12 @@ impl Groups {
             return Err((Code::SystemError, remark));
         }
         self.table.insert(group.detached(), GroupConfig::new(group));
-        self.version.counter += 1;
-        self.version.timestamp = wall.as_millis();
+        self.version.change(wall);
         Ok(())
     }
 
-    /// Is there a change to save, and no save under way?
-    pub(super) fn wants_save(&self) -> bool {
-        self.saving.is_none() && self.saved < self.version.counter
-    }
-
-    /// The same; asking starts it: the caller saves now.
-    pub(super) fn start_save(&mut self) -> bool {
-        let due = self.wants_save();
-        if due {
-            self.saving = Some(self.version.counter);
-        }
-        due
-    }
-
-    /// The save ended.
-    pub(super) fn save_ended(&mut self, durable: bool) {
-        let upto = self.saving.take().expect("only a started save ends");
-        if durable {
-            self.saved = upto;
-        }
-    }
-
     pub(super) fn digest(&self, into: &mut Digest) {
-        into.number(self.version.counter.cast_unsigned());
+        into.number(self.version.now().counter.cast_unsigned());
         self.table.keys().for_each(|group| into.bytes(group.as_bytes()));
     }
 }

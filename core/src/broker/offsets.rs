@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use hotfire_storage::documents::{self, OffsetTable};
 use hotfire_storage::position::QueueOffset;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::Wall;
 
+use super::names;
 use crate::domain::{DataVersion, QueueRef};
 use crate::machine::Digest;
 
@@ -13,8 +15,10 @@ use crate::machine::Digest;
 #[derive(Debug, Default)]
 pub(super) struct Offsets {
     table: BTreeMap<(Text, Text), BTreeMap<i32, QueueOffset>>,
-    /// Offsets of light queues, `%LMQ%x@group`. Kept as found: nothing changes them yet.
+    /// Those of groups that consume light queues as such, by `topic@group`.
     light: BTreeMap<Text, i64>,
+    /// Are there such groups?
+    has_light: bool,
     /// Of the table; counts saves.
     version: DataVersion,
     changed: bool,
@@ -24,9 +28,21 @@ impl Offsets {
     pub(super) fn restore(
         table: BTreeMap<(Text, Text), BTreeMap<i32, QueueOffset>>,
         light: BTreeMap<Text, i64>,
+        has_light: bool,
         version: DataVersion,
     ) -> Self {
-        Self { table, light, version, changed: false }
+        Self { table, light, has_light, version, changed: false }
+    }
+
+    /// Where they are kept.
+    pub(super) fn path(&self) -> &'static str {
+        documents::offsets_path(self.has_light)
+    }
+
+    /// The key of a group's offset in a light queue, if the group is one of these.
+    fn light_key(&self, group: &str, topic: &str) -> Option<Text> {
+        let is_light = self.has_light && group.starts_with(names::LIGHT_PREFIX);
+        is_light.then(|| OffsetTable::key(topic, group))
     }
 
     pub(super) fn light(&self) -> &BTreeMap<Text, i64> {
@@ -42,6 +58,11 @@ impl Offsets {
     }
 
     pub(super) fn commit(&mut self, group: &Text, of: &QueueRef, next: QueueOffset) {
+        if let Some(key) = self.light_key(group, &of.topic) {
+            let next = i64::try_from(next.get()).unwrap_or(i64::MAX);
+            self.changed |= self.light.insert(key, next) != Some(next);
+            return;
+        }
         let key = (of.topic.clone(), group.clone());
         let queues = match self.table.get_mut(&key) {
             Some(queues) => queues,
@@ -63,17 +84,29 @@ impl Offsets {
                 }
             }
         }
+        for (key, next) in &mut self.light {
+            let topic = key.rsplit_once('@').map_or("", |(topic, _)| topic);
+            let end = end_of(&QueueRef { topic: topic.into(), queue: 0 });
+            let end = i64::try_from(end.unwrap_or(QueueOffset::ZERO).get()).unwrap_or(i64::MAX);
+            if *next > end {
+                *next = end;
+                self.changed = true;
+            }
+        }
     }
 
     pub(super) fn committed(&self, group: &Text, of: &QueueRef) -> Option<QueueOffset> {
+        if let Some(key) = self.light_key(group, &of.topic) {
+            let next = u64::try_from(*self.light.get(&key)?).ok()?;
+            return Some(QueueOffset::new(next));
+        }
         self.table.get(&(of.topic.clone(), group.clone()))?.get(&of.queue).copied()
     }
 
     /// Is there something to save? Asking takes it: the caller saves it now.
     pub(super) fn take_changed(&mut self, wall: Wall) -> bool {
         if self.changed {
-            self.version.counter += 1;
-            self.version.timestamp = wall.as_millis();
+            self.version.advance(wall);
         }
         std::mem::take(&mut self.changed)
     }
@@ -91,6 +124,10 @@ impl Offsets {
                 into.number(u64::from(queue.cast_unsigned()));
                 into.number(next.get());
             }
+        }
+        for (key, next) in &self.light {
+            into.bytes(key.as_bytes());
+            into.number(next.cast_unsigned());
         }
     }
 }

@@ -197,12 +197,14 @@ impl<D: Disk> Broker<D> {
                 continue;
             };
             if filter.wants(|| queue.as_ref()?.tags_code(&unit)) {
-                if found > 0 && bytes.saturating_add(unit.span.len) > bytes_max {
+                let count = u64::from(unit.count);
+                let is_long = bytes.saturating_add(unit.span.len) > bytes_max;
+                if found > 0 && (found + count > most || is_long) {
                     next = unit.first.get();
                     break;
                 }
                 bytes = bytes.saturating_add(unit.span.len);
-                found += 1;
+                found += count;
                 merge(&mut spans, unit.span);
             }
         }

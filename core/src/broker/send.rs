@@ -11,14 +11,14 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use hotfire_storage::position::{Physical, Span};
-use hotfire_storage::record::{Draft, SysFlag, properties};
+use hotfire_storage::record::properties::{self, INNER_NUM};
+use hotfire_storage::record::{Draft, SysFlag};
 use hotfire_storage::seam::Disk;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::{Mono, Now, Wall};
 use hotfire_storage::{AppendError, Appended};
 use rand::RngExt;
 
-use super::batch;
 use super::names::{self, Refusal};
 use super::{Broker, Effect};
 use crate::domain::{BrokerResponse, Caller, Code, Positions, QueueRef, Send, SendStatus, Sent};
@@ -85,7 +85,7 @@ impl Parked {
 enum Tried {
     NoRoom,
     Refused(Refusal),
-    Stored(Appended, Sent),
+    Stored(Appended, Sent, Vec<Text>),
 }
 
 impl<D: Disk> Broker<D> {
@@ -136,6 +136,12 @@ impl<D: Disk> Broker<D> {
         if send.to.queue < 0 {
             let chosen = self.rng.random_range(0..write.max(1));
             send.to.queue = i32::try_from(chosen).expect("queue numbers are bounded by config");
+        }
+        let is_inner = SysFlag::from_bits(send.sys_flag).has(SysFlag::INNER_BATCH);
+        if is_inner || properties::find(send.properties.as_bytes(), INNER_NUM).is_some() {
+            let remark = "whether messages are stored as one, and how many, is for the broker to \
+                          say: send a batch to a topic with queue.type=BatchCQ";
+            return Err((Code::MessageIllegal, remark.to_owned()));
         }
         for (property, what) in NOT_YET {
             let asked = properties::find(send.properties.as_bytes(), property);
@@ -196,17 +202,27 @@ impl<D: Disk> Broker<D> {
         match self.append(now.wall, &caller, &send) {
             Tried::NoRoom => self.park(ParkedSend { caller, send, deadline }),
             Tried::Refused((code, remark)) => self.refuse(caller, code, remark),
-            Tried::Stored(appended, sent) => self.stored(now, caller, &send, &appended, sent),
+            Tried::Stored(appended, sent, lights) => {
+                self.arrived(&send.to, &appended, lights);
+                self.stored(now, caller, &send, &appended, sent);
+            }
         }
     }
 
-    /// The records are in the log: note who waits for them, and answer or wait.
+    /// Pulls on the message's queue, and on its light queues, wake once it may be seen.
+    fn arrived(&mut self, to: &QueueRef, appended: &Appended, lights: Vec<Text>) {
+        let end = appended.span.end();
+        // The table's own text: a frame is not kept for as long as a sync takes.
+        let topic = self.topics.name(&to.topic).cloned().unwrap_or_else(|| to.topic.detached());
+        self.arrivals.push_back((end, QueueRef { topic, queue: to.queue }));
+        let lights = lights.into_iter().map(|topic| (end, QueueRef { topic, queue: 0 }));
+        self.arrivals.extend(lights);
+    }
+
+    /// The records are in the log: answer, or wait.
     fn stored(&mut self, now: Now, caller: Caller, send: &Send, appended: &Appended, sent: Sent) {
         self.flush.wrote(now.mono, self.store.written());
         let end = appended.span.end();
-        // The table's own text: a frame is not kept for as long as a sync takes.
-        let topic = self.topics.name(&send.to.topic).unwrap_or(&send.to.topic).clone();
-        self.arrivals.push_back((end, QueueRef { topic, queue: send.to.queue }));
         let waits = properties::find(send.properties.as_bytes(), WAIT) != Some(b"false");
         match self.flush.patience() {
             Some(patience) if waits && !caller.oneway => {
@@ -249,8 +265,11 @@ impl<D: Disk> Broker<D> {
             properties: &pieces,
         };
         let mut spans = Vec::new();
-        let stored = if send.batch {
-            self.append_batch(wall, send, &draft, &mut spans)
+        let inner_batch = send.batch && uniq.is_some() && self.topics.is_batch(&send.to.topic);
+        let stored = if inner_batch {
+            self.append_inner_batch(wall, &draft)
+        } else if send.batch {
+            self.append_batch(wall, &draft, &mut spans)
         } else {
             self.store.append(wall, &draft).map_err(refusal_of)
         };
@@ -267,40 +286,13 @@ impl<D: Disk> Broker<D> {
                     queue_offset: appended.queue_offset,
                     at,
                     transaction_id,
+                    inner_batch,
                 };
-                Tried::Stored(appended, sent)
+                Tried::Stored(appended, sent, self.light_queues(send))
             }
             Err(None) => Tried::NoRoom,
             Err(Some(refusal)) => Tried::Refused(refusal),
         }
-    }
-
-    fn append_batch(
-        &mut self,
-        wall: Wall,
-        send: &Send,
-        common: &Draft<'_>,
-        spans: &mut Vec<Span>,
-    ) -> Result<Appended, Option<Refusal>> {
-        let illegal = |remark| Some((Code::MessageIllegal, remark));
-        if send.to.topic.starts_with(names::RETRY_PREFIX) {
-            return Err(illegal("a batch cannot be sent to a retry topic".to_owned()));
-        }
-        let messages =
-            batch::split(&send.body, self.config.limits.batch_messages).map_err(illegal)?;
-        let properties: Vec<[&[u8]; 1]> =
-            messages.iter().map(|message| [message.properties]).collect();
-        let drafts: Vec<Draft<'_>> = messages
-            .iter()
-            .zip(&properties)
-            .map(|(message, properties)| Draft {
-                flag: message.flag,
-                body: message.body,
-                properties,
-                ..*common
-            })
-            .collect();
-        self.store.append_batch(wall, &drafts, spans).map_err(refusal_of)
     }
 
     /// A unique key for a message whose client made none (wire.md 10): address, a number of this
@@ -386,12 +378,16 @@ fn check_size(send: &Send, max: u32) -> Result<(), Refusal> {
 }
 
 /// `None`: there is no room yet, the send can wait for it.
-fn refusal_of(error: AppendError) -> Option<Refusal> {
+pub(super) fn refusal_of(error: AppendError) -> Option<Refusal> {
     match error {
         AppendError::NotReady => None,
         AppendError::Full(fault) => Some((
             Code::ServiceNotAvailable,
             format!("the store cannot grow: {fault}; free space, or send to another broker"),
+        )),
+        AppendError::LightQueues { .. } => Some((
+            Code::SystemError,
+            format!("[LMQ_CONSUME_QUEUE_NUM_EXCEEDED]{error}; raise it, or use other names"),
         )),
         other => Some((Code::MessageIllegal, other.to_string())),
     }

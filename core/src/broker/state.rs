@@ -15,14 +15,8 @@ use super::BrokerConfig;
 use super::groups::Groups;
 use super::offsets::Offsets;
 use super::topics::{Topic, Topics};
-use crate::domain::DataVersion;
 
-/// Topics.
-pub(super) const TOPICS: &str = "config/topics.json";
-/// Consumer groups.
-pub(super) const GROUPS: &str = "config/subscriptionGroup.json";
-/// Committed offsets.
-pub(super) const OFFSETS: &str = "config/consumerOffset.json";
+pub(super) use hotfire_storage::documents::{GROUPS, LIGHT_OFFSETS, OFFSETS, TOPICS};
 
 /// Why a broker does not open.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,40 +37,43 @@ pub(super) struct State {
 }
 
 /// Reads the three files. A damaged one falls back to the version before.
+///
+/// With light queues consumer offsets are kept in another file than without. Whoever turns them
+/// on, or off, for the first time finds the offsets of before, where Apache's broker would start
+/// without any.
 pub(super) fn load<D: Disk>(
     disk: &mut D,
     config: &BrokerConfig,
     now: Now,
 ) -> Result<State, OpenError> {
-    let topics: TopicTable = document(disk, TOPICS)?;
-    let groups: GroupTable = document(disk, GROUPS)?;
-    let offsets: OffsetTable = document(disk, OFFSETS)?;
+    let light = config.light_queues;
+    let topics: TopicTable = document(disk, TOPICS)?.unwrap_or_default();
+    let groups: GroupTable = document(disk, GROUPS)?.unwrap_or_default();
+    let offsets: OffsetTable = match document(disk, documents::offsets_path(light))? {
+        Some(offsets) => offsets,
+        None => document(disk, documents::offsets_path(!light))?.unwrap_or_default(),
+    };
     let table = topics.topic_config_table.into_iter().map(|(name, kept)| (name, topic_of(kept)));
-    let version = version_of(topics.data_version);
+    let table = table.collect();
+    let known = offsets_of(&offsets);
     Ok(State {
-        topics: Topics::restore(table.collect(), version, config, now.wall),
-        groups: {
-            let version = version_of(groups.data_version);
-            Groups::restore(groups, version, config)
-        },
-        offsets: {
-            let version = version_of(offsets.data_version);
-            Offsets::restore(offsets_of(&offsets), offsets.lmq_offset_table, version)
-        },
+        topics: Topics::restore(table, topics.data_version, config, now.wall),
+        groups: Groups::restore(groups, config),
+        offsets: Offsets::restore(known, offsets.lmq_offset_table, light, offsets.data_version),
     })
 }
 
-fn document<D: Disk, T: Document + Default>(disk: &mut D, path: &str) -> Result<T, LoadError> {
+fn document<D: Disk, T: Document>(disk: &mut D, path: &str) -> Result<Option<T>, LoadError> {
     let loaded = hotfire_storage::load(disk, path, |bytes| T::parse(bytes).is_ok())?;
     let bytes = match loaded {
-        Loaded::Absent => return Ok(T::default()),
+        Loaded::Absent => return Ok(None),
         Loaded::Fresh(bytes) => bytes,
         Loaded::FromBackup(bytes) => {
             tracing::warn!(path, "the file is damaged or absent: its previous version is used");
             bytes
         }
     };
-    Ok(T::parse(&bytes).expect("the loader only returns what parses"))
+    Ok(Some(T::parse(&bytes).expect("the loader only returns what parses")))
 }
 
 /// Everything, now: the end of an orderly stop.
@@ -89,7 +86,7 @@ pub(super) fn save_all<D: Disk>(
     for (path, bytes) in [
         (TOPICS, topics_json(topics)),
         (GROUPS, groups_json(groups)),
-        (OFFSETS, offsets_json(offsets)),
+        (offsets.path(), offsets_json(offsets)),
     ] {
         disk.perform(Op::Replace { path, bytes: &bytes })?;
     }
@@ -98,13 +95,13 @@ pub(super) fn save_all<D: Disk>(
 
 pub(super) fn topics_json(topics: &Topics) -> Vec<u8> {
     let table = topics.iter().map(|(name, topic)| (name.clone(), config_of(name, topic)));
-    TopicTable { data_version: kept_version(topics.version()), topic_config_table: table.collect() }
+    TopicTable { data_version: topics.version().now(), topic_config_table: table.collect() }
         .to_json()
 }
 
 pub(super) fn groups_json(groups: &Groups) -> Vec<u8> {
     GroupTable {
-        data_version: kept_version(groups.version()),
+        data_version: groups.version().now(),
         forbidden_table: groups.forbidden().clone(),
         subscription_group_table: groups.table().clone(),
     }
@@ -116,14 +113,14 @@ pub(super) fn offsets_json(offsets: &Offsets) -> Vec<u8> {
         let queues = queues.iter().map(|(queue, next)| {
             (*queue, i64::try_from(next.get()).expect("offsets stay far below 2^63"))
         });
-        (Text::from(format!("{topic}@{group}")), queues.collect())
+        (OffsetTable::key(topic, group), queues.collect())
     });
     let mut topics_of: BTreeMap<Text, BTreeSet<Text>> = BTreeMap::new();
     for (topic, group) in offsets.table().keys() {
         topics_of.entry(group.clone()).or_default().insert(topic.clone());
     }
     OffsetTable {
-        data_version: kept_version(offsets.version()),
+        data_version: offsets.version(),
         group_topic_map: topics_of,
         lmq_offset_table: offsets.light().clone(),
         offset_table: table.collect(),
@@ -167,21 +164,5 @@ fn config_of(name: &Text, topic: &Topic) -> TopicConfig {
         order: topic.order,
         topic_filter_type: topic.filter,
         attributes: topic.attributes.clone(),
-    }
-}
-
-fn version_of(kept: documents::DataVersion) -> DataVersion {
-    DataVersion {
-        state_version: kept.state_version,
-        timestamp: kept.timestamp,
-        counter: kept.counter,
-    }
-}
-
-fn kept_version(version: DataVersion) -> documents::DataVersion {
-    documents::DataVersion {
-        counter: version.counter,
-        state_version: version.state_version,
-        timestamp: version.timestamp,
     }
 }

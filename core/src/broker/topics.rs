@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use hotfire_storage::documents::FilterType;
+use hotfire_storage::documents::{FilterType, QUEUE_TYPE, QUEUE_TYPE_BATCH};
 use hotfire_storage::text::Text;
 use hotfire_storage::time::Wall;
 
 use super::BrokerConfig;
 use super::names::{self, Refusal};
+use super::version::Version;
 use crate::domain::{
     Code, CreateTopic, DataVersion, QueueRef, RegisteredTopic, Send, TopicDescription,
 };
@@ -17,9 +18,6 @@ use crate::machine::Digest;
 const READ: i32 = 4;
 const WRITE: i32 = 2;
 const INHERIT: i32 = 1;
-/// The attribute that says what kind of queues a topic has, and the kind that is not the default.
-const QUEUE_TYPE: &str = "queue.type";
-const BATCH_QUEUE: &str = "BatchCQ";
 
 /// One topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +54,7 @@ impl Topic {
 
     /// Does it keep inner batches whole (`queue.type=BatchCQ`)?
     pub(super) fn is_batch(&self) -> bool {
-        self.attributes.get(QUEUE_TYPE).is_some_and(|kind| kind == BATCH_QUEUE)
+        self.attributes.get(QUEUE_TYPE).is_some_and(|kind| kind == QUEUE_TYPE_BATCH)
     }
 
     pub(super) fn describe(&self, topic: &Text) -> TopicDescription {
@@ -77,11 +75,11 @@ impl Topic {
 #[derive(Debug)]
 pub(super) struct Topics {
     table: BTreeMap<Text, Topic>,
-    version: DataVersion,
-    saved: i64,
-    saving: Option<i64>,
+    version: Version,
     max: usize,
     max_queues: u32,
+    /// What every light queue is like, if there are any.
+    light: Option<Topic>,
 }
 
 impl Topics {
@@ -94,11 +92,10 @@ impl Topics {
     ) -> Self {
         let mut topics = Self {
             table,
-            version,
-            saved: version.counter,
-            saving: None,
+            version: Version::restored(version),
             max: config.limits.topics,
             max_queues: config.limits.queues_per_topic,
+            light: config.light_queues.then(|| Topic::new(1, READ | WRITE)),
         };
         for (name, queues, perm) in names::BUILT_IN {
             topics.built_in(wall, name, queues, perm);
@@ -128,42 +125,40 @@ impl Topics {
                 return;
             }
         }
-        topic.since = self.change(wall);
+        topic.since = self.version.change(wall);
         // Bytes of its own: the frame it came in must not be kept.
         self.table.insert(Text::from(name), topic);
     }
 
-    fn change(&mut self, wall: Wall) -> i64 {
-        self.version.counter += 1;
-        self.version.timestamp = wall.as_millis();
-        self.version.counter
+    /// A topic. Light queues are not in the table, and all alike.
+    pub(super) fn get(&self, topic: &str) -> Option<&Topic> {
+        self.table.get(topic).or_else(|| self.light_of(topic))
     }
 
-    pub(super) fn get(&self, topic: &str) -> Option<&Topic> {
-        self.table.get(topic)
+    fn light_of(&self, topic: &str) -> Option<&Topic> {
+        self.light.as_ref().filter(|_| topic.starts_with(names::LIGHT_PREFIX))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Text, &Topic)> {
         self.table.iter()
     }
 
-    pub(super) fn version(&self) -> DataVersion {
-        self.version
+    pub(super) fn version(&self) -> &Version {
+        &self.version
     }
 
-    /// The newest change that a power loss cannot take away.
-    pub(super) fn durable_upto(&self) -> i64 {
-        self.saved
+    pub(super) fn version_mut(&mut self) -> &mut Version {
+        &mut self.version
     }
 
     /// The topic that a send goes to, created from its template if need be (2.2).
     pub(super) fn for_send(&mut self, wall: Wall, send: &Send) -> Result<&Topic, Refusal> {
         let name = &send.to.topic;
-        if !self.table.contains_key(name) {
+        if self.get(name).is_none() {
             let topic = self.templated(send)?;
             self.add(wall, name, topic)?;
         }
-        Ok(&self.table[name])
+        Ok(self.get(name).expect("made above"))
     }
 
     fn templated(&self, send: &Send) -> Result<Topic, Refusal> {
@@ -246,6 +241,10 @@ impl Topics {
             let remark = format!("the topic {name} is the broker's own and cannot be changed");
             return Err((Code::InvalidParameter, remark));
         }
+        if self.light_of(name).is_some() {
+            // As Apache answers: there it is, and it is like all light queues.
+            return Ok(0);
+        }
         let queues = |what: &str, number: i32| {
             u32::try_from(number).ok().filter(|n| (1..=self.max_queues).contains(n)).ok_or_else(
                 || {
@@ -289,28 +288,6 @@ impl Topics {
         Ok(self.table[name].since)
     }
 
-    /// Is there a change to save, and no save under way?
-    pub(super) fn wants_save(&self) -> bool {
-        self.saving.is_none() && self.saved < self.version.counter
-    }
-
-    /// The same; asking starts it: the caller saves now.
-    pub(super) fn start_save(&mut self) -> bool {
-        let due = self.wants_save();
-        if due {
-            self.saving = Some(self.version.counter);
-        }
-        due
-    }
-
-    /// The save ended.
-    pub(super) fn save_ended(&mut self, durable: bool) {
-        let upto = self.saving.take().expect("only a started save ends");
-        if durable {
-            self.saved = upto;
-        }
-    }
-
     /// What name servers are told: permissions are the broker's at most.
     pub(super) fn registered(&self, permission: i32) -> Vec<RegisteredTopic> {
         let mask = permission | !(READ | WRITE);
@@ -326,8 +303,8 @@ impl Topics {
     }
 
     pub(super) fn digest(&self, into: &mut Digest) {
-        into.number(self.version.counter.cast_unsigned());
-        into.number(self.saved.cast_unsigned());
+        into.number(self.version.now().counter.cast_unsigned());
+        into.number(self.version.durable_upto().cast_unsigned());
         for (name, topic) in &self.table {
             into.bytes(name.as_bytes());
             into.number(u64::from(topic.read_queues) << 32 | u64::from(topic.write_queues));

@@ -370,6 +370,8 @@ pub struct Sent {
     pub at: Positions,
     /// The message's UNIQ_KEY.
     pub transaction_id: Text,
+    /// It was a batch, stored as one record.
+    pub inner_batch: bool,
 }
 
 /// Positions of the records of one send: one as a rule, several of a batch.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hotfire_storage::documents::DataVersion;
 use hotfire_storage::text::Text;
 
 use super::Code;
@@ -13,17 +14,6 @@ pub struct BrokerId(pub i64);
 impl BrokerId {
     /// The master's.
     pub const MASTER: Self = Self(0);
-}
-
-/// The version of a broker's topic table. Only equality means anything.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DataVersion {
-    /// Controller epoch of the table.
-    pub state_version: i64,
-    /// Milliseconds since 1970 of the last change.
-    pub timestamp: i64,
-    /// Number of changes.
-    pub counter: i64,
 }
 
 /// What the name server keeps of a topic on one broker group.

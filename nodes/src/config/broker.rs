@@ -185,6 +185,7 @@ impl BrokerConf {
             permission: self.permission,
             auto_create_topic: self.auto_create_topic,
             auto_create_group: self.auto_create_group,
+            light_queues: self.queues.light,
             default_topic_queues: self.default_topic_queues,
             max_message_size: self.max_message_size,
             flush,

@@ -75,8 +75,8 @@ pub const STORE: &str = "\
     diskMaxUsedSpaceRatio diskSpaceCleanForciblyRatio diskSpaceWarningLevelRatio \
     dispatchCqCacheNum dispatchCqThreads duplicationEnable enableAsyncReput \
     enableAutoInSyncReplicas enableBatchPush enableBuildConsumeQueueConcurrently \
-    enableBuildMultiDispatch enableCompaction enableLmq enableLmqQuota \
-    enableLogConsumeQueueRepeatedlyBuildWhenRecover enableMultiDispatch enableRocksDBLog \
+    enableBuildMultiDispatch enableCompaction enableLmqQuota \
+    enableLogConsumeQueueRepeatedlyBuildWhenRecover enableRocksDBLog \
     enableScheduleAsyncDeliver enableScheduleMessageStats enabledAppendPropCRC \
     fastFailIfNoBufferInStorePool flushCommitLogTimed flushConsumeQueueLeastPages \
     flushConsumeQueueThoroughInterval flushDelayOffsetInterval flushIntervalConsumeQueue \
@@ -87,7 +87,7 @@ pub const STORE: &str = "\
     logicalDiskSpaceCleanForciblyThreshold mappedFileSizeTimerLog \
     mappedFileSwapEnable maxAsyncPutMessageRequests \
     maxBatchDeleteFilesNum maxChecksumRange maxFilterMessageSize maxHaTransferByteInSecond \
-    maxHashSlotNum maxIndexNum maxLmqConsumeQueueNum maxMsgsNumBatch maxOffsetMapSize \
+    maxHashSlotNum maxIndexNum maxMsgsNumBatch maxOffsetMapSize \
     maxRecoveryCommitlogFiles maxSlaveResendLength maxSlaveSizeInMaster maxTopicLength \
     maxTransferBytesOnMessageInDisk maxTransferBytesOnMessageInMemory \
     maxTransferCountOnMessageInDisk maxTransferCountOnMessageInMemory memTableFlushIntervalMs \

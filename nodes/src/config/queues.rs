@@ -12,11 +12,24 @@ pub struct QueueConf {
     pub ext: bool,
     /// Bytes of a file of an extension.
     pub ext_file: u32,
+    /// Are there light queues?
+    pub light: bool,
+    /// Do messages name the light queues that they go to as well?
+    pub multi_dispatch: bool,
+    /// The most light queues.
+    pub light_max: usize,
 }
 
 impl Default for QueueConf {
     fn default() -> Self {
-        Self { batch_file: 13_800_000, ext: false, ext_file: 48 << 20 }
+        Self {
+            batch_file: 13_800_000,
+            ext: false,
+            ext_file: 48 << 20,
+            light: false,
+            multi_dispatch: false,
+            light_max: 20_000,
+        }
     }
 }
 
@@ -26,6 +39,8 @@ impl QueueConf {
         settings.batch_queue_file = self.batch_file;
         settings.queue_ext = self.ext;
         settings.queue_ext_file = self.ext_file;
+        settings.light_queues = self.light && self.multi_dispatch;
+        settings.light_queues_max = self.light_max;
     }
 }
 
@@ -51,5 +66,25 @@ pub(super) const KEYS: &[Key<BrokerConf>] = &[
         queues.ext_file,
         whole(4096..=1 << 31),
         "Bytes of an extension file; fixed for the life of a store."
+    ),
+    row!(
+        "enableLmq",
+        queues.light,
+        switch,
+        "Light queues: `%LMQ%` topics of one queue that need no configuration; consumer offsets \
+         are kept in lmqConsumerOffset.json."
+    ),
+    row!(
+        "enableMultiDispatch",
+        queues.multi_dispatch,
+        switch,
+        "With enableLmq: a message goes to the light queues that its property \
+         INNER_MULTI_DISPATCH names as well."
+    ),
+    row!(
+        "maxLmqConsumeQueueNum",
+        queues.light_max,
+        whole(0..=10_000_000),
+        "Most light queues; a message that would make one more is refused."
     ),
 ];

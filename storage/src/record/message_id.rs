@@ -1,25 +1,20 @@
 //! Message ids that say where a message lies (store.md 4.1).
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use super::{host_at, u64_at};
 use crate::position::Physical;
 
-/// The offset message id (store.md 4.1): store host and position as upper-case hex.
-pub fn offset_message_id(store_host: SocketAddr, at: Physical) -> String {
-    use std::fmt::Write;
-    let mut raw = Vec::with_capacity(28);
-    match store_host.ip() {
-        IpAddr::V4(ip) => raw.extend_from_slice(&ip.octets()),
-        IpAddr::V6(ip) => raw.extend_from_slice(&ip.octets()),
-    }
-    raw.extend_from_slice(&u32::from(store_host.port()).to_be_bytes());
-    raw.extend_from_slice(&at.get().to_be_bytes());
-    let mut id = String::with_capacity(raw.len() * 2);
-    for byte in raw {
-        write!(id, "{byte:02X}").expect("writing into a String cannot fail");
-    }
-    id
+/// Prints as the offset message id (store.md 4.1): store host and position as upper-case hex.
+pub fn offset_message_id(store_host: SocketAddr, at: Physical) -> impl fmt::Display {
+    fmt::from_fn(move |f| {
+        match store_host.ip() {
+            IpAddr::V4(ip) => write!(f, "{:08X}", ip.to_bits())?,
+            IpAddr::V6(ip) => write!(f, "{:032X}", ip.to_bits())?,
+        }
+        write!(f, "{:08X}{:016X}", store_host.port(), at.get())
+    })
 }
 
 /// Reads an offset message id back; `None` if it is not one.
@@ -45,11 +40,11 @@ mod tests {
     fn a_message_id_names_host_and_position_both_ways() {
         for host in ["127.0.0.1:19880", "[2001:db8::1]:10911"] {
             let host: SocketAddr = host.parse().expect("an address");
-            let id = offset_message_id(host, Physical::new(0xF_E4AC));
+            let id = offset_message_id(host, Physical::new(0xF_E4AC)).to_string();
             assert_eq!(parse_offset_message_id(&id), Some((host, Physical::new(0xF_E4AC))));
         }
         let host = "127.0.0.1:19880".parse().expect("an address");
-        let id = offset_message_id(host, Physical::new(0xF_E4AC));
+        let id = offset_message_id(host, Physical::new(0xF_E4AC)).to_string();
         assert_eq!(id, "7F00000100004DA800000000000FE4AC");
         assert_eq!(parse_offset_message_id("7F0000010000"), None);
     }

@@ -1,6 +1,7 @@
 //! Appending: all checks first, then memory only. When it errs, nothing was appended.
 
 use super::Store;
+use super::assign::{self, Given};
 use crate::commit_log::Place;
 use crate::dispatch::{Facts, LIGHT_QUEUE_ID};
 use crate::position::{QueueOffset, Span};
@@ -32,13 +33,17 @@ pub enum AppendError {
     /// The message is not one that the format can hold.
     #[error(transparent)]
     Illegal(#[from] DraftError),
-    /// The offsets that the message names in its light queues are not the next ones there.
-    #[error("light queue {name} is at {next}, the message says otherwise")]
-    LightOffset {
-        /// The light queue.
+    /// The message names a light queue that cannot be.
+    #[error("{name:?} is not a light queue: %LMQ% and a name, 255 bytes at most")]
+    LightName {
+        /// What it names.
         name: String,
-        /// Its next offset.
-        next: QueueOffset,
+    },
+    /// The message names light queues that would be too many.
+    #[error("there are {max} light queues, as many as may be (maxLmqConsumeQueueNum)")]
+    LightQueues {
+        /// The limit.
+        max: usize,
     },
     /// A file is being allocated: park the send until `RoomReady` or `RoomFailed`.
     #[error("a file is being allocated")]
@@ -72,10 +77,32 @@ impl<D: Disk> Store<D> {
         self.append_all(wall, drafts, |span| spans.push(span))
     }
 
+    /// Completes what needs it, and appends.
     fn append_all(
         &mut self,
         wall: Wall,
         drafts: &[Draft<'_>],
+        tell: impl FnMut(Span),
+    ) -> Result<Appended, AppendError> {
+        let mut given = Given::default();
+        if !drafts.iter().any(assign::is_concerned) {
+            return self.append_complete(wall, drafts, &given, tell);
+        }
+        let words = drafts.iter().map(|draft| self.own_words(draft, &mut given));
+        let words: Vec<String> = words.collect::<Result<_, _>>()?;
+        let pieces = drafts.iter().zip(&words).map(|(draft, own)| assign::completed(draft, own));
+        let pieces: Vec<_> = pieces.collect();
+        let complete = drafts.iter().zip(&pieces);
+        let complete: Vec<_> =
+            complete.map(|(draft, properties)| Draft { properties, ..*draft }).collect();
+        self.append_complete(wall, &complete, &given, tell)
+    }
+
+    fn append_complete(
+        &mut self,
+        wall: Wall,
+        drafts: &[Draft<'_>],
+        given: &Given<'_>,
         mut tell: impl FnMut(Span),
     ) -> Result<Appended, AppendError> {
         let first = drafts.first().expect("a batch holds messages");
@@ -95,7 +122,7 @@ impl<D: Disk> Store<D> {
         }
         let kind = self.kind(topic);
         self.check_room(topic, id, kind, drafts.len())?;
-        self.check_light(drafts)?;
+        self.check_lights(given)?;
         // From here on nothing can fail.
         if place == Place::Next {
             let left = self.log.roll(&mut self.disk);
@@ -144,7 +171,7 @@ impl<D: Disk> Store<D> {
 
     /// Room for so many units: in files, or waiting for one. If there is none, it is asked for
     /// whatever the queue itself thinks: a batch may need more than the next file.
-    fn check_room(
+    pub(super) fn check_room(
         &mut self,
         topic: &str,
         id: i32,
@@ -170,28 +197,8 @@ impl<D: Disk> Store<D> {
         Err(error)
     }
 
-    fn kind(&self, topic: &str) -> Kind {
+    pub(super) fn kind(&self, topic: &str) -> Kind {
         if self.batch_topics.contains(topic) { Kind::Batch } else { Kind::Simple }
-    }
-
-    /// Light queues: there must be room, and the offsets must be those that come next.
-    fn check_light(&mut self, drafts: &[Draft<'_>]) -> Result<(), AppendError> {
-        if !self.settings.light_queues {
-            return Ok(());
-        }
-        let mut seen: Vec<(&str, QueueOffset)> = Vec::new();
-        for draft in drafts {
-            for (name, (unit, _)) in self.facts(draft, QueueOffset::ZERO).light(&[]) {
-                let known = seen.iter().rfind(|(seen, _)| *seen == name).map(|(_, next)| *next);
-                let next = known.unwrap_or_else(|| self.next_offset(name, LIGHT_QUEUE_ID));
-                if unit.first != next {
-                    return Err(AppendError::LightOffset { name: name.to_owned(), next });
-                }
-                seen.push((name, next.plus(1)));
-                self.check_room(name, LIGHT_QUEUE_ID, Kind::Simple, drafts.len())?;
-            }
-        }
-        Ok(())
     }
 
     fn facts<'a>(&self, draft: &Draft<'a>, queue_offset: QueueOffset) -> Facts<'a> {
@@ -229,7 +236,7 @@ impl<D: Disk> Store<D> {
             self.ask_ahead(facts.topic, id);
         }
         if self.settings.light_queues {
-            for (name, entry) in facts.light(&self.settings.delay_levels) {
+            for (name, entry) in facts.light(kind, &self.settings.delay_levels) {
                 let queue = self.queues.entry(&self.settings, name, LIGHT_QUEUE_ID, Kind::Simple);
                 queue.push(&mut self.disk, entry);
                 self.ask_ahead(name, LIGHT_QUEUE_ID);

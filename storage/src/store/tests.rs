@@ -2,6 +2,7 @@
 
 mod durable;
 mod extension;
+mod many;
 mod room;
 mod starts;
 
@@ -131,45 +132,6 @@ fn a_full_disk_is_said_and_tried_again() {
     drop(events(&mut store));
     assert_eq!(bodies(&store, "t").len(), 2);
     store.verify_all().expect("queues follow the log");
-}
-
-#[test]
-fn light_queues_point_at_the_same_record_and_count_for_themselves() {
-    let (mut store, _) = open(PlainDisk::default());
-    let properties = |offsets: &str| {
-        format!(
-            "INNER_MULTI_DISPATCH\x01%LMQ%a,%LMQ%b\x02INNER_MULTI_QUEUE_OFFSET\x01{offsets}\x02"
-        )
-    };
-    let (first, second) = (properties("0,0"), properties("1,1"));
-    append(&mut store, &draft("t", b"one", &[first.as_bytes()]));
-    let wrong = store.append(NOW, &draft("t", b"x", &[first.as_bytes()]));
-    assert!(matches!(wrong, Err(AppendError::LightOffset { .. })));
-    append(&mut store, &draft("t", b"two", &[second.as_bytes()]));
-    drop(events(&mut store));
-    assert_eq!(bodies(&store, "%LMQ%b"), [b"one", b"two"]);
-    let (store, opened) = open(store.into_disk().reopened());
-    assert!(!opened.clean);
-    assert_eq!(bodies(&store, "%LMQ%a"), [b"one", b"two"]);
-    store.verify_all().expect("queues follow the log");
-}
-
-#[test]
-fn an_inner_batch_is_found_by_each_of_its_offsets() {
-    let (mut store, _) = open(PlainDisk::default());
-    store.declare_batch("batch", true);
-    let mut inner = draft("batch", b"three", &[b"INNER_NUM\x013\x02INNER_BASE\x010\x02"]);
-    inner.sys_flag = SysFlag::INNER_BATCH | SysFlag::NEED_UNWRAP;
-    append(&mut store, &inner);
-    append(&mut store, &draft("batch", b"one", &[]));
-    drop(events(&mut store));
-    for store in [store.disk().reopened()].map(|disk| open(disk).0).iter().chain([&store]) {
-        let view = store.queue_view("batch", 0).expect("a queue");
-        assert_eq!((view.range().min.get(), view.range().max.get()), (0, 4));
-        let firsts = (0..4).map(|n| view.get(QueueOffset::new(n)).expect("a unit").first.get());
-        assert_eq!(firsts.collect::<Vec<_>>(), [0, 0, 0, 3]);
-        store.verify_all().expect("queues follow the log");
-    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Store;
 use crate::consume_queue::Unit;
-use crate::dispatch::{Facts, LIGHT_QUEUE_ID};
+use crate::dispatch::{Facts, LIGHT_QUEUE_ID, is_light};
 use crate::position::{Physical, QueueOffset};
 use crate::queue::{Kind, Side};
 use crate::record::properties;
@@ -61,7 +61,7 @@ impl<D: Disk> Store<D> {
             let record = self.record(unit.span.at).expect("a unit points at a record");
             assert_eq!(record.size(), unit.span.len, "{topic}/{id} knows its record's size");
             let is_own = record.topic() == topic;
-            assert!(is_own || self.settings.light_queues, "{topic}/{id} points at its own");
+            assert!(is_own || is_light(topic), "{topic}/{id} points at its own");
             let tags = queue.tags_code(&self.disk, unit.tags_code);
             assert!(!queue.has_ext() || tags.is_some(), "{topic}/{id} points at its extension");
             if is_own && queue.kind == Kind::Simple {
@@ -126,21 +126,16 @@ impl<D: Disk> Store<D> {
         };
         for record in self.records_from(self.start()) {
             let topic = record.topic();
-            let kind = match self.queues.get(topic, record.queue_id()) {
-                Some(queue) => queue.kind,
-                None => continue,
-            };
+            let own = self.queues.get(topic, record.queue_id());
+            let kind = own.map_or(self.kind(topic), |queue| queue.kind);
             let properties = [record.properties()];
             let facts = Facts::of(&record, &properties);
-            if let Some((unit, _)) = facts.own(kind, &[]) {
+            if let Some((unit, _)) = facts.own(kind, &[]).filter(|_| own.is_some()) {
                 put(topic, record.queue_id(), unit);
             }
-            if self.settings.light_queues {
-                for (name, (unit, _)) in facts.light(&[]) {
-                    let known = self.queues.iter().find(|(topic, ..)| *topic == name);
-                    if let Some((name, ..)) = known {
-                        put(name, LIGHT_QUEUE_ID, unit);
-                    }
+            for (name, (unit, _)) in facts.light(kind, &[]) {
+                if let Some(name) = self.queues.name(name, LIGHT_QUEUE_ID) {
+                    put(name, LIGHT_QUEUE_ID, unit);
                 }
             }
         }

@@ -1,13 +1,14 @@
 //! SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE (wire.md 5 and 9, requests.md A.1).
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 use hotfire_core::domain::{
     BrokerRequest, BrokerResponse, Caller, Code, Positions, QueueRef, Send, SendStatus, Sent, Text,
 };
 use hotfire_storage::position::{Physical, QueueOffset};
+use hotfire_storage::record::{offset_message_id, parse_offset_message_id};
 use hotfire_storage::time::Wall;
 
 use super::{Answering, DecodeError, SEND_BATCH_MESSAGE, SEND_MESSAGE, answer};
@@ -120,6 +121,10 @@ pub(super) fn encode_response(
     if !sent.transaction_id.is_empty() {
         head.field("transactionId", &sent.transaction_id);
     }
+    if sent.inner_batch {
+        // A producer knows by it that its batch has one id.
+        head.field("batchUniqId", &sent.transaction_id);
+    }
     head.field("TRACE_ON", "true").field("MSG_REGION", "DefaultRegion");
     head.finish(Body::None)
 }
@@ -140,7 +145,8 @@ pub(super) fn decode_response(
     fields: &Fields,
 ) -> Result<BrokerResponse, DecodeError> {
     let ids = fields.text("msgId")?;
-    let at: Option<Vec<Physical>> = ids.split(',').map(position_of).collect();
+    let position = |id| parse_offset_message_id(id).map(|(_, at)| at);
+    let at: Option<Vec<Physical>> = ids.split(',').map(position).collect();
     let at = at.ok_or(DecodeError::Missing("msgId"))?;
     Ok(BrokerResponse::Sent(Box::new(Sent {
         status,
@@ -148,16 +154,11 @@ pub(super) fn decode_response(
         queue_offset: QueueOffset::new(fields.number("queueOffset")?),
         at: if let [one] = at[..] { Positions::One(one) } else { Positions::Many(at) },
         transaction_id: fields.text_if("transactionId").unwrap_or(Text::EMPTY),
+        inner_batch: fields.text_if("batchUniqId").is_some(),
     })))
 }
 
-/// The position within an offset message id: its last sixteen digits.
-fn position_of(id: &str) -> Option<Physical> {
-    let digits = id.get(id.len().checked_sub(16)?..)?;
-    u64::from_str_radix(digits, 16).ok().map(Physical::new)
-}
-
-/// Offset message ids, comma-joined (wire.md 10): store IP, port and position in upper-case hex.
+/// Offset message ids, comma-joined.
 struct MessageIds<'a> {
     host: SocketAddr,
     at: &'a Positions,
@@ -173,11 +174,7 @@ impl fmt::Display for MessageIds<'_> {
             if number > 0 {
                 f.write_str(",")?;
             }
-            match self.host.ip() {
-                IpAddr::V4(ip) => write!(f, "{:08X}", ip.to_bits())?,
-                IpAddr::V6(ip) => write!(f, "{:032X}", ip.to_bits())?,
-            }
-            write!(f, "{:08X}{:016X}", self.host.port(), at.get())?;
+            offset_message_id(self.host, *at).fmt(f)?;
         }
         Ok(())
     }

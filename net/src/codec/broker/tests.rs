@@ -164,9 +164,15 @@ fn answered(code: i32, response: &BrokerResponse, json: bool) -> (Header, Bytes)
 }
 
 fn sent(status: SendStatus, at: Positions) -> BrokerResponse {
-    let transaction_id = "U".into();
-    let queue_offset = QueueOffset::new(42);
-    BrokerResponse::Sent(Box::new(Sent { status, queue: 3, queue_offset, at, transaction_id }))
+    BrokerResponse::Sent(Box::new(Sent {
+        status,
+        queue: 3,
+        queue_offset: QueueOffset::new(42),
+        // A batch stored as one record has an id of its own.
+        inner_batch: status == SendStatus::FlushDiskTimeout,
+        at,
+        transaction_id: "U".into(),
+    }))
 }
 
 #[test]
