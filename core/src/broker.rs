@@ -13,10 +13,12 @@
 //! | `topics`, `groups`, `offsets`, `version`, `state`, `ready` | what is kept in `config/*.json` |
 //! | `requests` | everything else that is asked |
 //! | `events` | what the disk has to say |
+//! | `disk_use` | old files, and a disk that is full |
 
 mod batch;
 mod clients;
 mod config;
+mod disk_use;
 mod events;
 mod groups;
 mod hold;
@@ -50,8 +52,10 @@ use crate::domain::{
 };
 use crate::flush::Flush;
 use crate::machine::{Digest, Machine};
+use crate::retention::{LogAtStart, Retention, Why};
 
 pub use crate::flush::FlushPolicy;
+pub use crate::retention::{Hours, RetentionPolicy};
 use clients::{ClientLimits, Clients};
 pub use config::{BrokerConfig, BrokerLimits};
 use groups::Groups;
@@ -157,6 +161,10 @@ pub struct Broker<D: Disk> {
     readiness: Readiness,
     /// Why the last sync failed, if it did.
     sync_fault: Option<Fault>,
+    retention: Retention,
+    measures: disk_use::Measures,
+    /// Why the file of the log that is being deleted goes.
+    retiring: Option<Why>,
 }
 
 impl<D: Disk> Broker<D> {
@@ -188,6 +196,13 @@ impl<D: Disk> Broker<D> {
             store.declare_batch(name, topic.is_batch());
         }
         offsets.clamp(|of| store.queue(&of.topic, of.queue).map(|range| range.max));
+        let log = LogAtStart {
+            start: store.start(),
+            end: store.written().end(),
+            file_len: u64::from(store.settings().commit_log_file),
+            newest: store.newest(),
+        };
+        let retention = Retention::new(config.retention.clone(), now, log);
         let mut rng = Pcg64Mcg::seed_from_u64(config.seed);
         let cluster = &config.identity.cluster;
         let stamp = format!(
@@ -222,6 +237,9 @@ impl<D: Disk> Broker<D> {
             outbox: VecDeque::new(),
             woken: Vec::new(),
             sync_fault: None,
+            retention,
+            measures: disk_use::Measures::default(),
+            retiring: None,
             readiness: Readiness::new(config.name_servers, topics.version().now().counter),
             topics,
             groups,
@@ -311,6 +329,9 @@ impl<D: Disk> Broker<D> {
 
     /// Everything that time or the disk brought.
     fn advance(&mut self, now: Now) {
+        if self.outbox.is_empty() && self.retains() {
+            self.retain(now);
+        }
         self.drain_store(now);
         // What may append comes first: a one-way send is not answered, so nothing would come back
         // here to sync its record and to wake who waits for it.
@@ -427,6 +448,8 @@ impl<D: Disk> Machine for Broker<D> {
             self.holds.deadline(),
             self.parked.deadline(),
             self.readiness.deadline(),
+            self.retention.deadline().filter(|_| self.retains()),
+            (self.store.has_followers() && self.retains()).then_some(Mono::ZERO),
         ]
         .into_iter()
         .flatten()
@@ -435,6 +458,7 @@ impl<D: Disk> Machine for Broker<D> {
 
     fn verify(&self) {
         self.flush.verify();
+        self.retention.verify();
         self.store.verify();
         self.holds.verify();
         self.clients.verify();
@@ -446,6 +470,7 @@ impl<D: Disk> Machine for Broker<D> {
 
     fn digest(&self, into: &mut Digest) {
         self.flush.digest(into);
+        self.retention.digest(into);
         self.topics.digest(into);
         self.groups.digest(into);
         self.offsets.digest(into);

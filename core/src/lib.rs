@@ -7,9 +7,11 @@
 //! | [`namesrv`] | the name server: who is alive, who has which topic |
 //! | [`broker`] | the broker: topics, sends, pulls, groups, offsets, locks |
 //! | [`flush`] | when written bytes are made durable, and what may be promised meanwhile |
+//! | [`retention`] | when old files of the log are deleted, and when sends are refused |
 
 pub mod broker;
 pub mod domain;
 pub mod flush;
 pub mod machine;
 pub mod namesrv;
+pub mod retention;

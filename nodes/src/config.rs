@@ -7,6 +7,7 @@
 //! | [`broker`], [`namesrv`] | the known keys, as tables: name, default, meaning, field |
 //! | [`connections`] | the keys that both have: bounds of connections |
 //! | [`memory`] | how a broker's CommitLog lies in memory |
+//! | [`retention`] | the keys that say what becomes of old messages |
 //! | [`ignored`] | Apache's other keys: they are warned about, never refused |
 //! | [`host`] | what the machine says of itself: its name, its address |
 //!
@@ -21,6 +22,7 @@ pub mod memory;
 pub mod namesrv;
 pub mod properties;
 mod queues;
+pub mod retention;
 pub mod value;
 
 use std::fmt;

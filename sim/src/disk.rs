@@ -56,7 +56,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use hotfire_core::machine::Digest;
-use hotfire_storage::seam::{Advice, Disk, Done, Entry, Fault, FileId, Memory, Op, Token};
+use hotfire_storage::seam::{Advice, Disk, DiskUse, Done, Entry, Fault, FileId, Memory, Op, Token};
 use hotfire_storage::time::Mono;
 
 pub use faults::Faults;
@@ -185,7 +185,11 @@ impl SimDisk {
         let file = match op {
             Op::Delete { file } | Op::Sync { file, .. } | Op::Zero { file, .. } => Some(file),
             Op::Advise { .. } => unreachable!("advice was heard before"),
-            Op::Allocate { .. } | Op::Open { .. } | Op::Remove { .. } | Op::Replace { .. } => None,
+            Op::Allocate { .. }
+            | Op::Measure { .. }
+            | Op::Open { .. }
+            | Op::Remove { .. }
+            | Op::Replace { .. } => None,
         };
         if let Op::Sync { file, from, to } | Op::Zero { file, from, to } = op {
             assert!(from <= to, "{from}..{to} is not a range");
@@ -229,6 +233,10 @@ impl SimDisk {
         outcome?;
         match request.what {
             What::Allocate { .. } | What::Open => Ok(self.map(&request.path, &mut inner)),
+            What::Measure => {
+                let (used, total) = (inner.files.used(), inner.luck.faults.capacity);
+                Ok(Done::Measured(DiskUse { used, total }))
+            }
             _ => Ok(Done::Finished),
         }
     }

@@ -226,11 +226,21 @@ impl Chain {
         Ok(())
     }
 
+    /// Takes the first file out, to be deleted; says where it lies. The last one stays: it says
+    /// where the chain is.
+    pub(crate) fn take_first(&mut self) -> (String, FileId) {
+        assert!(self.files.len() > 1, "the last file stays");
+        let path = self.path(self.start);
+        self.start += self.file_len;
+        (path, self.files.pop_front().expect("there are two at least"))
+    }
+
     /// The handles, for deletion; the chain is not used afterwards.
     pub(crate) fn into_files(self) -> impl Iterator<Item = FileId> {
         self.files.into_iter()
     }
 
+    /// Where the file that begins at `start` lies.
     pub(crate) fn path(&self, start: u64) -> String {
         format!("{}/{start:020}", self.dir)
     }
@@ -239,7 +249,9 @@ impl Chain {
 fn open<D: Disk>(disk: &mut D, op: Op<'_>) -> Result<FileId, Fault> {
     match disk.perform(op)? {
         Done::Opened { file, .. } => Ok(file),
-        Done::Finished => panic!("{op:?} yields an open file, says its contract"),
+        Done::Finished | Done::Measured(_) => {
+            panic!("{op:?} yields an open file, says its contract")
+        }
     }
 }
 

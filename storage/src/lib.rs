@@ -43,5 +43,6 @@ pub use queue::{Kind, QueueRange};
 pub use recover::{OpenError, Opened, Progress, Stage, Watch};
 pub use settings::Settings;
 pub use store::{
-    AppendError, Appended, Boundary, LoadError, Loaded, QueueView, Store, StoreEvent, load,
+    AppendError, Appended, Boundary, Kept, LoadError, Loaded, LogFile, QueueView, Store,
+    StoreEvent, load,
 };

@@ -33,8 +33,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use rustix::fs::FlockOperation;
 
-use self::mapping::{Mapping, Maps};
-use self::work::{Job, Lanes, Outcome};
+use self::mapping::Maps;
+use self::work::{Job, Lanes, Made, Outcome};
 use crate::seam::{Advice, Disk, Done, Entry, Fault, FileId, Memory, Op, Token};
 
 /// The file whose lock makes a store somebody's.
@@ -148,6 +148,7 @@ impl MappedDisk {
                 Job::Allocate { path: path.to_owned(), len, usage: self.usage(path) }
             }
             Op::Delete { file } => Job::Delete { mapping: self.maps.remove(file) },
+            Op::Measure { dir } => Job::Measure { dir: dir.to_owned() },
             Op::Open { path } => Job::Open { path: path.to_owned(), usage: self.usage(path) },
             Op::Remove { path } => Job::Remove { path: path.to_owned() },
             Op::Replace { path, bytes } => {
@@ -166,8 +167,12 @@ impl MappedDisk {
         self.lanes.send(token, job);
     }
 
-    fn adopt(&mut self, made: Result<Option<Mapping>, Fault>) -> Result<Done, Fault> {
-        let Some(mapping) = made? else { return Ok(Done::Finished) };
+    fn adopt(&mut self, made: Result<Made, Fault>) -> Result<Done, Fault> {
+        let mapping = match made? {
+            Made::Mapping(mapping) => mapping,
+            Made::Measured(found) => return Ok(Done::Measured(found)),
+            Made::Nothing => return Ok(Done::Finished),
+        };
         let len = mapping.len();
         match self.maps.insert(mapping) {
             Ok(file) => Ok(Done::Opened { file, len }),

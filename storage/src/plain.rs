@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use crate::seam::{Advice, Disk, Done, Entry, Fault, FileId, Memory, Op, Token};
+use crate::seam::{Advice, Disk, DiskUse, Done, Entry, Fault, FileId, Memory, Op, Token};
 
 /// Files in memory. Clone it to freeze an image of the "medium".
 #[derive(Clone, Debug, Default)]
@@ -20,6 +20,8 @@ pub struct PlainDisk {
     hold: bool,
     no_space: bool,
     refused: u64,
+    total: u64,
+    keep: bool,
 }
 
 impl PlainDisk {
@@ -46,6 +48,16 @@ impl PlainDisk {
     /// From now on, or no longer, allocations find the disk full.
     pub fn fail_allocations(&mut self, fail: bool) {
         self.no_space = fail;
+    }
+
+    /// From now on, or no longer, deletions fail: the file stays, and is open no more.
+    pub fn fail_deletions(&mut self, fail: bool) {
+        self.keep = fail;
+    }
+
+    /// From now on it says that it has so many bytes; 0: it says that it is empty.
+    pub fn set_total(&mut self, bytes: u64) {
+        self.total = bytes;
     }
 
     /// Allocations that found it full.
@@ -83,6 +95,15 @@ impl PlainDisk {
         self.open.get(&file).expect("the file is open")
     }
 
+    fn keep_or_remove(&mut self, path: &str) -> Result<(), Fault> {
+        if self.keep {
+            let why = "it is kept".to_owned();
+            return Err(Fault::Io { op: "remove", path: path.to_owned(), why });
+        }
+        self.files.remove(path);
+        Ok(())
+    }
+
     fn run(&mut self, op: Op<'_>) -> Result<Done, Fault> {
         match op {
             Op::Advise { file, advice } => {
@@ -101,16 +122,20 @@ impl PlainDisk {
             }
             Op::Delete { file } => {
                 let path = self.open.remove(&file).expect("the file is open");
-                self.files.remove(&path);
+                self.keep_or_remove(&path)?;
+            }
+            Op::Measure { .. } => {
+                let used = self.files.values().map(|bytes| bytes.len() as u64).sum();
+                let empty = DiskUse { used: 0, total: u64::MAX };
+                let known = DiskUse { used, total: self.total };
+                return Ok(Done::Measured(if self.total == 0 { empty } else { known }));
             }
             Op::Open { path } if self.files.contains_key(path) => return Ok(self.open_at(path)),
             Op::Open { path } => {
                 let why = "no such file".to_owned();
                 return Err(Fault::Io { op: "open", path: path.to_owned(), why });
             }
-            Op::Remove { path } => {
-                self.files.remove(path);
-            }
+            Op::Remove { path } => self.keep_or_remove(path)?,
             Op::Replace { path, bytes } => {
                 if let Some(old) = self.files.insert(path.to_owned(), bytes.to_vec()) {
                     self.files.insert(format!("{path}.bak"), old);

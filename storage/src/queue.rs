@@ -9,6 +9,7 @@
 //! whose file is still being allocated wait in a bounded list; they are read from there, so a
 //! message is visible in the turn that appends it.
 
+mod follow;
 mod sides;
 
 use std::collections::VecDeque;
@@ -69,8 +70,11 @@ pub(crate) struct Queue {
     pub(crate) chain: Chain,
     /// Only of an ordinary queue, and only if the store is set so.
     ext: Option<Extension>,
-    /// Position of the first unit that points into the log.
+    /// Position of the first unit that points into the log, as of the last correction.
     low: u64,
+    /// Where the record of the unit at `low` begins, if that unit is in a file: while the log
+    /// begins no later, `low` is right.
+    oldest: Option<Physical>,
     /// Position behind the last unit in a file.
     end: u64,
     /// What lies in files.
@@ -89,6 +93,7 @@ impl Queue {
             chain,
             ext: ext.map(Extension::new),
             low: start,
+            oldest: None,
             end: start,
             range,
             synced: start,
@@ -104,10 +109,6 @@ impl Queue {
         let end = chain.room_end();
         let ext = ext.map(Extension::found);
         Self { end, synced: end, ext, ..Self::new(kind, life, chain, None) }
-    }
-
-    pub(crate) fn range(&self) -> QueueRange {
-        QueueRange { max: self.next(), ..self.range }
     }
 
     /// The offset of the next message to be appended.
@@ -154,6 +155,9 @@ impl Queue {
             }
         };
         memory.slot(file, at, bytes.len()).copy_from_slice(bytes);
+        if self.end == self.low {
+            self.oldest = Some(unit.span.at);
+        }
         self.end += bytes.len() as u64;
         self.range.max = unit.next();
     }
@@ -242,13 +246,6 @@ impl Queue {
             return None;
         }
         self.at(memory, self.end - self.kind.unit_len())
-    }
-
-    /// Sets the minimum by the log's first byte: units below point at deleted records.
-    pub(crate) fn correct_min(&mut self, memory: &impl Memory, log_start: Physical) {
-        let points_into_log = |unit: &Unit| !unit.is_placeholder() && unit.span.at >= log_start;
-        self.low = self.search(memory, self.chain.start(), points_into_log);
-        self.range.min = self.offset_at(memory, self.low);
     }
 
     pub(crate) fn verify(&self) {

@@ -12,7 +12,7 @@
 //! SQL filters' and come back only where filters do.
 
 use crate::chain::Chain;
-use crate::seam::{Disk, Fault, Memory, Op};
+use crate::seam::{Disk, Fault, FileId, Memory, Op};
 use crate::time::Wall;
 
 /// Bytes of a unit without a bitmap.
@@ -154,6 +154,13 @@ impl Extension {
         let (size, map) = (usize::try_from(short(0)?).ok()?, usize::try_from(short(18)?).ok()?);
         let bitmap = bytes.get(20..20 + map).filter(|_| size == 20 + map)?;
         Some(ExtUnit { tags_code: long(2)?, stored: Wall::from_millis(long(10)?), bitmap })
+    }
+
+    /// Takes the first file out, to be deleted, if the queue's first address lies behind it.
+    pub(crate) fn take_spent(&mut self, first: i64) -> Option<(String, FileId)> {
+        let end = self.chain.start() + self.chain.file_len();
+        let is_spent = is_address(first) && end <= position_of(first) && end <= self.synced;
+        is_spent.then(|| self.chain.take_first())
     }
 
     pub(crate) fn unsynced(&self) -> (u64, u64) {

@@ -1,6 +1,7 @@
 //! Every queue of a store, by topic and id.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
 
 use crate::chain::Chain;
 use crate::dispatch::LIGHT_PREFIX;
@@ -85,6 +86,20 @@ impl Queues {
     /// Queues adopted so far.
     pub(crate) fn given(&self) -> u64 {
         self.lives
+    }
+
+    /// The queue that follows the one named, by topic and id; the first one, if none is named.
+    pub(crate) fn key_after(&self, after: Option<(&str, i32)>) -> Option<(&str, i32)> {
+        let Some((topic, id)) = after else {
+            return self.iter().next().map(|(topic, id, _)| (topic, id));
+        };
+        let same = self.topics.get_key_value(topic).and_then(|(topic, ids)| {
+            ids.range((Excluded(id), Unbounded)).next().map(|(id, _)| (topic.as_str(), *id))
+        });
+        same.or_else(|| {
+            let mut others = self.topics.range::<str, _>((Excluded(topic), Unbounded));
+            others.find_map(|(topic, ids)| Some((topic.as_str(), *ids.keys().next()?)))
+        })
     }
 
     pub(crate) fn remove(&mut self, topic: &str, id: i32) -> Option<Queue> {

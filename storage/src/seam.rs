@@ -57,17 +57,24 @@ pub enum Op<'a> {
         /// Bytes.
         len: u64,
     },
-    /// Unmap (once the last lease is gone) and delete a file; the directory is synced.
+    /// Unmap (once the last lease is gone) and delete a file; the directory is synced. Its blocks
+    /// are free once the last lease is gone.
     Delete {
         /// Which.
         file: FileId,
+    },
+    /// Ask how full the file system is that holds a directory. Done: [`Done::Measured`].
+    Measure {
+        /// The directory; its nearest parent that exists stands in for it.
+        dir: &'a str,
     },
     /// Map an existing file at its present length. Done: [`Done::Opened`].
     Open {
         /// Where.
         path: &'a str,
     },
-    /// Delete a file that is not open; the directory is synced. Fine if it does not exist.
+    /// Delete a file that is not open; the directory is synced. Fine if it does not exist: then
+    /// that is durable.
     Remove {
         /// Where.
         path: &'a str,
@@ -107,6 +114,8 @@ pub enum Op<'a> {
 pub enum Done {
     /// The operation had no result but success.
     Finished,
+    /// `Measure`: the file system, in bytes.
+    Measured(DiskUse),
     /// `Allocate` and `Open`: the file, mapped, `len` bytes long.
     Opened {
         /// Its handle.
@@ -114,6 +123,42 @@ pub enum Done {
         /// Its length in bytes.
         len: u64,
     },
+}
+
+/// How full a file system is, in bytes, as `df` counts: what is kept for the superuser is neither
+/// used nor part of the whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DiskUse {
+    /// Bytes that are taken.
+    pub used: u64,
+    /// Bytes that are taken or can be.
+    pub total: u64,
+}
+
+impl DiskUse {
+    /// Is more than `percent` of it taken? Of nothing nothing is.
+    pub fn is_above(self, percent: u32) -> bool {
+        u128::from(self.used) * 100 > u128::from(self.total) * u128::from(percent)
+    }
+
+    /// Bytes to be freed until no more than `percent` of it is taken.
+    pub fn excess(self, percent: u32) -> u64 {
+        let allowed = u128::from(self.total) * u128::from(percent) / 100;
+        self.used.saturating_sub(u64::try_from(allowed).unwrap_or(u64::MAX))
+    }
+
+    /// Which of two is the fuller.
+    #[must_use]
+    pub fn fuller(self, other: Self) -> Self {
+        let share = |of: Self, in_total: Self| u128::from(of.used) * u128::from(in_total.total);
+        if share(other, self) > share(self, other) { other } else { self }
+    }
+
+    /// The per cent of it that are taken, rounded down.
+    pub fn percent(self) -> u64 {
+        let percent = u128::from(self.used) * 100 / u128::from(self.total.max(1));
+        u64::try_from(percent).unwrap_or(u64::MAX)
+    }
 }
 
 /// Why an operation failed.

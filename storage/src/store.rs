@@ -5,6 +5,7 @@
 //! | [`Store::open`] | recovery; afterwards everything readable is durable |
 //! | [`Store::append`] | a record in the log's memory and its unit in the queue's, in one turn |
 //! | [`Store::sync`], [`Store::sync_queues`], [`Store::save`] | operations started |
+//! | [`Store::delete_oldest_log_file`] | the log's beginning moves, queues follow |
 //! | [`Store::poll`] | their outcomes, as [`StoreEvent`]s |
 //! | [`Store::close`] | everything durable, the `abort` file gone |
 //!
@@ -16,6 +17,7 @@ mod assign;
 mod durable;
 mod prefault;
 mod read;
+mod retire;
 mod verify;
 
 #[cfg(test)]
@@ -29,7 +31,7 @@ use crate::position::{Flushed, Physical, Written};
 use crate::queue::{Queue, Side};
 use crate::queues::Queues;
 use crate::recover::{OpenError, Opened, Watch, recover};
-use crate::seam::{Disk, Done, Fault, FileId, Op, Token};
+use crate::seam::{Disk, DiskUse, Done, Fault, FileId, Op, Token};
 use crate::settings::Settings;
 use crate::text::Text;
 use crate::time::Wall;
@@ -37,13 +39,27 @@ use crate::time::Wall;
 pub use append::{AppendError, Appended};
 pub use durable::{LoadError, Loaded, load};
 pub use read::{Boundary, QueueView};
+pub use retire::{Kept, LogFile};
 pub use verify::Divergence;
 
 /// What the store has to say when it is polled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreEvent {
-    /// The files of a deleted queue could not all be deleted. They come back at the next start.
+    /// A file of a queue could not be deleted. One of a deleted queue comes back at the next
+    /// start; for a spent one there is [`Store::follow_log_start`].
     DeleteFailed(Fault),
+    /// What [`Store::delete_oldest_log_file`] started is over. After a failure the file may still
+    /// be there; [`Store::follow_log_start`] tries again.
+    LogFileDeleted {
+        /// The file's first byte.
+        start: Physical,
+        /// How it went.
+        outcome: Result<(), Fault>,
+    },
+    /// How full the disk is, or why that cannot be said.
+    Measured(Result<DiskUse, Fault>),
+    /// A spent file of a queue is gone: there may be more.
+    QueueFileDeleted,
     /// What [`Store::sync_queues`] started is over: queues and checkpoint are durable, or not.
     /// After a failure the checkpoint stays where it is until a restart.
     QueuesSynced(Result<(), Fault>),
@@ -73,7 +89,9 @@ enum Task {
     Checkpoint,
     Delete,
     Leave,
+    Measure,
     Prepare,
+    Retire,
     Save(&'static str),
     SyncLog,
     SyncQueue,
@@ -115,6 +133,8 @@ pub struct Store<D: Disk> {
     prefault: prefault::Prefault,
     /// The first sync that failed: from then on nothing is claimed to be durable.
     broken: Option<Fault>,
+    leaving: Option<retire::Leaving>,
+    following: Option<retire::Following>,
 }
 
 impl<D: Disk> Store<D> {
@@ -156,6 +176,8 @@ impl<D: Disk> Store<D> {
             queue_sync: None,
             prefault,
             broken: None,
+            leaving: None,
+            following: None,
         };
         store.prefault();
         Ok((store, found.opened))
@@ -200,7 +222,11 @@ impl<D: Disk> Store<D> {
                 }
             }
             Task::Leave => {}
+            Task::Measure => {
+                self.events.push_back(StoreEvent::Measured(outcome.map(use_of)));
+            }
             Task::Prepare => self.prepared(),
+            Task::Retire => self.retired(&outcome.map(drop)),
             Task::Save(path) => {
                 let outcome = outcome.map(drop);
                 self.events.push_back(StoreEvent::Saved { path, outcome });
@@ -304,6 +330,12 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// Starts to measure how full the file system is that holds `dir`, relative to the root.
+    /// [`StoreEvent::Measured`] ends it.
+    pub fn measure(&mut self, dir: &str) {
+        self.ops.submit(&mut self.disk, Task::Measure, Op::Measure { dir });
+    }
+
     /// Where the log begins: its oldest file.
     pub fn start(&self) -> Physical {
         self.log.start()
@@ -317,6 +349,11 @@ impl<D: Disk> Store<D> {
     /// What the store knows to be on the medium.
     pub fn flushed(&self) -> Flushed {
         self.flushed
+    }
+
+    /// When the newest record was stored.
+    pub fn newest(&self) -> Wall {
+        self.newest.0
     }
 
     /// What this store was opened with.
@@ -343,6 +380,15 @@ impl<D: Disk> Store<D> {
 fn file_of(done: Done) -> FileId {
     match done {
         Done::Opened { file, .. } => file,
-        Done::Finished => panic!("an allocation yields an open file, says its contract"),
+        Done::Finished | Done::Measured(_) => {
+            panic!("an allocation yields an open file, says its contract")
+        }
+    }
+}
+
+fn use_of(done: Done) -> DiskUse {
+    match done {
+        Done::Measured(found) => found,
+        Done::Finished | Done::Opened { .. } => panic!("a measure yields a use, says its contract"),
     }
 }

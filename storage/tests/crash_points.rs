@@ -18,8 +18,18 @@ const LIVES: u64 = 8;
 const STEPS: u64 = 60;
 const TOPICS: [&str; 3] = ["a", "b", "c"];
 
-/// What was appended and not cut, by position.
-type Model = BTreeMap<Physical, Vec<u8>>;
+/// What was appended and neither cut nor deleted.
+#[derive(Default)]
+struct Model {
+    /// Bodies, by position.
+    records: BTreeMap<Physical, Vec<u8>>,
+    /// Where each lies in which queue.
+    places: BTreeMap<Physical, (usize, u64)>,
+    /// What each queue has counted at least, whatever was deleted.
+    counted: [u64; 3],
+    /// The log begins here at least, and here at most.
+    start: (Physical, Physical),
+}
 
 /// Every other store has extensions of its queues, two units a file.
 fn settings(seed: u64) -> Settings {
@@ -64,8 +74,13 @@ struct Life<'a> {
 
 impl Life<'_> {
     fn step(&mut self) {
-        match self.dice.below(10) {
+        match self.dice.below(12) {
             0..5 => self.append(),
+            10 => self.retire(),
+            11 => {
+                self.store.follow_log_start();
+                self.store.follow_some(2);
+            }
             5 if !self.store.is_syncing() => {
                 let written = self.store.written();
                 self.store.sync(self.flushed, written);
@@ -74,6 +89,13 @@ impl Life<'_> {
             _ => self.poll(),
         }
         self.store.verify();
+    }
+
+    /// The oldest file goes, if it may.
+    fn retire(&mut self) {
+        if let Ok(file) = self.store.delete_oldest_log_file() {
+            self.model.start.1 = file.end;
+        }
     }
 
     fn append(&mut self) {
@@ -100,7 +122,11 @@ impl Life<'_> {
             properties: &[],
         };
         match self.store.append(wall, &draft) {
-            Ok(appended) => drop(self.model.insert(appended.span.at, body)),
+            Ok(appended) => {
+                let (at, topic) = (appended.span.at, usize::try_from(topic).expect("small"));
+                self.model.records.insert(at, body);
+                self.model.places.insert(at, (topic, appended.queue_offset.get()));
+            }
             Err(AppendError::NotReady) => self.poll(),
             Err(error) => panic!("{error}"),
         }
@@ -108,8 +134,15 @@ impl Life<'_> {
 
     fn poll(&mut self) {
         while let Some(event) = self.store.poll() {
-            if let StoreEvent::Synced(outcome) = event {
-                self.flushed = outcome.expect("this disk dies, it does not fail").end();
+            match event {
+                StoreEvent::Synced(outcome) => {
+                    self.flushed = outcome.expect("this disk dies, it does not fail").end();
+                }
+                StoreEvent::LogFileDeleted { outcome, .. } => {
+                    outcome.expect("this disk dies, it does not fail");
+                    self.model.start.0 = self.store.start();
+                }
+                _ => {}
             }
         }
     }
@@ -127,9 +160,24 @@ fn check(store: &Store<CrashDisk>, model: &mut Model, flushed: Physical, seed: u
     let end = store.written().end();
     assert!(end >= flushed, "seed {seed}: synced up to {flushed}, recovered up to {end}");
     assert_eq!(store.flushed().end(), end, "seed {seed}");
-    model.retain(|at, _| *at < end);
+    let start = store.start();
+    let (least, most) = model.start;
+    assert!(least <= start && start <= most, "seed {seed}: begins at {start}, {least} to {most}");
+    model.start = (start, start);
+    for (at, (topic, offset)) in &model.places {
+        if *at < flushed {
+            model.counted[*topic] = model.counted[*topic].max(offset + 1);
+        }
+    }
+    for (topic, counted) in TOPICS.iter().zip(model.counted) {
+        let next = store.next_offset(topic, 0).get();
+        assert!(next >= counted, "seed {seed}: {topic} counted {counted}, and is at {next}");
+    }
+    model.places.retain(|at, _| *at < end);
+    let model = &mut model.records;
+    model.retain(|at, _| start <= *at && *at < end);
     let found = store.records_from(store.start());
-    let found: Model = found.map(|r| (r.physical(), r.body().to_vec())).collect();
+    let found: BTreeMap<_, _> = found.map(|r| (r.physical(), r.body().to_vec())).collect();
     assert_eq!(found.len(), model.len(), "seed {seed}");
     assert!(found == *model, "seed {seed}: records differ from what was appended");
     if let Err(divergence) = store.verify_all() {
@@ -141,7 +189,7 @@ fn check(store: &Store<CrashDisk>, model: &mut Model, flushed: Physical, seed: u
 fn whatever_the_moment_what_was_synced_is_there_and_nothing_else_comes_back() {
     for seed in 0..SEEDS {
         let mut dice = Dice::new(seed + 1);
-        let (mut model, mut medium, mut number) = (Model::new(), Medium::default(), 0);
+        let (mut model, mut medium, mut number) = (Model::default(), Medium::default(), 0);
         let mut flushed = Physical::ZERO;
         for _ in 0..LIVES {
             let (mut store, estate) = open(medium, &mut dice, seed);

@@ -28,6 +28,7 @@ on_every_disk!(
     completions_come_in_order_and_performing_waits_for_them,
     what_is_replaced_is_kept_once,
     zeroing_a_range_leaves_the_rest,
+    how_full_it_is_can_be_asked,
     what_is_not_there_is_said,
 );
 
@@ -91,6 +92,16 @@ fn zeroing_a_range_leaves_the_rest(mut disk: impl Disk) {
     let bytes = disk.bytes(file, 0, 20_000);
     assert!(bytes[..5_001].iter().chain(&bytes[13_003..]).all(|byte| *byte == 7));
     assert!(bytes[5_001..13_003].iter().all(|byte| *byte == 0));
+}
+
+fn how_full_it_is_can_be_asked(mut disk: impl Disk) {
+    allocate(&mut disk, "log/one", 4096);
+    for dir in ["", "log", "none/at/all"] {
+        let Ok(Done::Measured(found)) = disk.perform(Op::Measure { dir }) else {
+            panic!("{dir:?} can be measured");
+        };
+        assert!(found.used < found.total && !found.is_above(100), "{found:?}");
+    }
 }
 
 fn what_is_not_there_is_said(mut disk: impl Disk) {

@@ -8,6 +8,7 @@ use hotfire_storage::text::Text;
 
 use crate::domain::BrokerIdentity;
 use crate::flush::FlushPolicy;
+use crate::retention::RetentionPolicy;
 
 /// Bounds of what a broker keeps.
 #[derive(Clone, Debug)]
@@ -68,6 +69,8 @@ pub struct BrokerConfig {
     pub max_message_size: u32,
     /// When bytes are made durable.
     pub flush: FlushPolicy,
+    /// When old files go.
+    pub retention: RetentionPolicy,
     /// Hold a pull that finds nothing (`longPollingEnable`).
     pub long_polling: bool,
     /// How long to hold it when long polling is off (`shortPollingTimeMills`).
@@ -102,6 +105,7 @@ impl BrokerConfig {
             default_topic_queues: 8,
             max_message_size: 4 << 20,
             flush: FlushPolicy::default(),
+            retention: RetentionPolicy::default(),
             long_polling: true,
             short_polling: Duration::from_secs(1),
             name_servers: 0,

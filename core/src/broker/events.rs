@@ -31,10 +31,14 @@ impl<D: Disk> Broker<D> {
                 self.retry_parked(now);
             }
             StoreEvent::DeleteFailed(fault) => {
-                tracing::warn!(%fault, "a deleted queue's file is still there");
+                tracing::warn!(%fault, "a file of a queue is still there");
             }
+            StoreEvent::LogFileDeleted { start, outcome } => {
+                self.log_file_deleted(now, start, &outcome);
+            }
+            StoreEvent::Measured(outcome) => self.measured(now, outcome),
             StoreEvent::Saved { path, outcome } => self.saved(now, path, &outcome),
-            StoreEvent::QueuesSynced(Ok(())) => {}
+            StoreEvent::QueueFileDeleted | StoreEvent::QueuesSynced(Ok(())) => {}
             StoreEvent::QueuesSynced(Err(fault)) => {
                 // No message is lost by it, but a disk that fails one sync is not trusted with the
                 // next: the store fails that one too, and sends end there.

@@ -107,6 +107,7 @@ impl<D: Disk> Broker<D> {
         if let Some(why) = &self.closed_for_sends {
             return Err((Code::ServiceNotAvailable, (*why).to_owned()));
         }
+        self.refuse_if_full()?;
         names::check_sendable(&send.to.topic)?;
         check_size(send, self.config.max_message_size)?;
         // Unconfirmed records count whether somebody waits for them or not: one-way sends too

@@ -1,4 +1,5 @@
 mod queues;
+mod retention;
 
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -10,6 +10,7 @@ use hotfire_storage::text::Text;
 use super::connections::{Connections, connection_keys};
 use super::memory::{self, Memory};
 use super::queues::{self, QueueConf};
+use super::retention::{Retention, retention_keys};
 use super::value::{self, Addrs, Delays, FlushDisk, Millis, Place, Role};
 use super::value::{millis, switch, whole};
 use super::{Key, Settings, host, ignored, key};
@@ -85,10 +86,8 @@ pub struct BrokerConf {
     pub in_sync_replicas: u32,
     /// Does recovery compare body CRCs?
     pub verify_crc: bool,
-    /// Hours at which expired files are deleted.
-    pub delete_when: String,
-    /// Hours after which a file expires.
-    pub reserved_hours: u32,
+    /// What becomes of old messages.
+    pub retention: Retention,
     /// A safety that is refused.
     pub refused: bool,
     /// The kind of store.
@@ -138,8 +137,7 @@ impl Default for BrokerConf {
             client_expiry: Millis(120_000),
             in_sync_replicas: 1,
             verify_crc: true,
-            delete_when: "04".into(),
-            reserved_hours: 72,
+            retention: Retention::default(),
             refused: false,
             store_type: "default".into(),
             accept_damaged_log: false,
@@ -189,6 +187,7 @@ impl BrokerConf {
             default_topic_queues: self.default_topic_queues,
             max_message_size: self.max_message_size,
             flush,
+            retention: self.retention.policy(),
             long_polling: self.long_polling,
             short_polling: self.short_polling.into(),
             register_every: self.register_every.into(),
@@ -220,8 +219,13 @@ impl BrokerConf {
 }
 
 impl Settings for BrokerConf {
-    const KEYS: &'static [&'static [Key<Self>]] =
-        &[KEYS, memory::KEYS, queues::KEYS, connection_keys!(BrokerConf)];
+    const KEYS: &'static [&'static [Key<Self>]] = &[
+        KEYS,
+        memory::KEYS,
+        queues::KEYS,
+        retention_keys!(BrokerConf),
+        connection_keys!(BrokerConf),
+    ];
     const IGNORED: &'static [&'static str] = &[ignored::BROKER, ignored::STORE, ignored::REMOTING];
 
     fn check(&self) -> Result<(), String> {
@@ -243,11 +247,9 @@ impl Settings for BrokerConf {
                 self.commit_log_file, self.max_message_size,
             ));
         }
-        Ok(())
+        self.retention.check()
     }
 }
-
-const NO_CLEANING: &str = "expired files are not deleted yet";
 
 macro_rules! row {
     ($($part:tt)*) => { key!(BrokerConf, $($part)*) };
@@ -396,16 +398,6 @@ const KEYS: &[Key<BrokerConf>] = &[
         "Replicas, the master counted, that a \
          SYNC_MASTER waits for."
     ),
-    row!("deleteWhen", delete_when, value::hours, "Hours at which expired files are deleted.")
-        .pending(NO_CLEANING),
-    row!(
-        "fileReservedTime",
-        reserved_hours,
-        whole(1..=1 << 20),
-        "Hours after which a file \
-         expires."
-    )
-    .pending(NO_CLEANING),
     row!("aclEnable", refused, value::off, "Only `false`: there is no access control yet."),
     row!("authenticationEnabled", refused, value::off, "Only `false`, as aclEnable."),
     row!("authorizationEnabled", refused, value::off, "Only `false`, as aclEnable."),

@@ -13,6 +13,13 @@ pub fn ipv4() -> Ipv4Addr {
     outgoing().or_else(assigned).unwrap_or(Ipv4Addr::LOCALHOST)
 }
 
+/// By how much the machine's clock is ahead of UTC now, in milliseconds; 0 if that is not known.
+pub fn zone_ms() -> i64 {
+    let zone = tz::TimeZone::local().ok();
+    let seconds = zone.and_then(|zone| Some(zone.find_current_local_time_type().ok()?.ut_offset()));
+    i64::from(seconds.unwrap_or(0)) * 1000
+}
+
 /// The source address of a packet to the world. Connecting UDP sends none; 192.0.2.1 is an
 /// address of documentation.
 fn outgoing() -> Option<Ipv4Addr> {

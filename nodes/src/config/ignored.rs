@@ -63,16 +63,15 @@ pub const BROKER: &str = "\
 pub const STORE: &str = "\
     abortFile accessMessageInMemoryMaxRatio allAckInSyncStateSet asyncLearner \
     autoMessageVersionOnTopicLen batchDispatchRequestThreadPoolNums bitMapLengthConsumeQueueExt \
-    bottomMostCompressionTypeForConsumeQueueStore  cleanFileForciblyEnable \
-    cleanResourceInterval cleanRocksDBDirtyCQIntervalMin coldDataFlowControlEnable \
+    bottomMostCompressionTypeForConsumeQueueStore \
+    cleanRocksDBDirtyCQIntervalMin coldDataFlowControlEnable \
     coldDataScanEnable combineCQEnableCheckSelf combineCQMaxExtraSearchCommitLogFiles \
     combineCQPreferCQType combineCQUseRocksdbForLmq combinedCQLoadingCQTypes \
     commitCommitLogLeastPages commitCommitLogThoroughInterval commitIntervalCommitLog \
     commitLogForceSwapMapInterval compactionCqMappedFileSize compactionMappedFileSize \
     compactionScheduleInternal compactionThreadNum debugLockEnable \
-    defaultQueryMaxNum deleteCommitLogFilesInterval deleteConsumeQueueFilesInterval \
-    deleteFileBatchMax destroyMapedFileIntervalForcibly disappearTimeAfterStart diskFallRecorded \
-    diskMaxUsedSpaceRatio diskSpaceCleanForciblyRatio diskSpaceWarningLevelRatio \
+    defaultQueryMaxNum deleteConsumeQueueFilesInterval \
+    destroyMapedFileIntervalForcibly disappearTimeAfterStart diskFallRecorded \
     dispatchCqCacheNum dispatchCqThreads duplicationEnable enableAsyncReput \
     enableAutoInSyncReplicas enableBatchPush enableBuildConsumeQueueConcurrently \
     enableBuildMultiDispatch enableCompaction enableLmqQuota \

@@ -18,14 +18,9 @@ fn the_file_that_apache_ships_is_read_as_it_is() {
          deleteWhen = 04\nfileReservedTime = 48\nbrokerRole = ASYNC_MASTER\n\
          flushDiskType = ASYNC_FLUSH\n",
     );
-    let lines: Vec<String> = warnings.expect("fine").iter().map(ToString::to_string).collect();
-    let expected = [
-        "broker.conf:4: \"deleteWhen\" is kept without effect: expired files are not deleted yet",
-        "broker.conf:5: \"fileReservedTime\" is kept without effect: expired files are not deleted \
-         yet",
-    ];
-    assert_eq!(lines, expected);
-    assert_eq!((conf.name.as_str(), conf.reserved_hours), ("broker-a", 48));
+    assert_eq!(warnings.expect("fine"), []);
+    assert_eq!((conf.name.as_str(), conf.retention.reserved_hours), ("broker-a", 48));
+    assert_eq!(conf.retention.policy().reserved.as_secs(), 48 * 3600);
 }
 
 #[test]
@@ -80,6 +75,10 @@ fn keys_that_contradict_each_other_are_named() {
     let (result, _) = broker("brokerRole=SLAVE");
     let expected = "broker.conf: brokerRole = SLAVE needs brokerId above 0";
     assert_eq!(result.expect_err("a slave 0").to_string(), expected);
+    assert!(broker("diskMaxUsedSpaceRatio=88").0.is_ok(), "as many files on the web have it");
+    let (result, _) = broker("diskSpaceWarningLevelRatio=80");
+    let why = result.expect_err("sends would be refused and nothing go").to_string();
+    assert!(why.contains("diskSpaceCleanForciblyRatio = 85"), "{why}");
     let (result, _) = broker("mappedFileSizeCommitLog=1048576");
     assert!(result.expect_err("no room").to_string().contains("maxMessageSize = 4194304"));
 }

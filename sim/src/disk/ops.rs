@@ -6,7 +6,7 @@
 //! Replace          write .new, sync it, name the old one .old, rename .new, rename .old to .bak,
 //!                  sync the directory
 //! Sync, Zero       one step
-//! Open             none: it changes nothing
+//! Measure, Open    none: they change nothing
 //! ```
 //!
 //! These are the calls that the mapped disk makes. While blocks are being reserved the file has
@@ -32,6 +32,7 @@ pub(super) struct Request {
 pub(super) enum What {
     Allocate { len: u64 },
     Delete,
+    Measure,
     Open,
     Remove,
     Replace { bytes: Vec<u8> },
@@ -47,6 +48,7 @@ impl Request {
             Op::Advise { .. } => unreachable!("advice is no request"),
             Op::Allocate { path, len } => (path, What::Allocate { len }),
             Op::Delete { .. } => (of().0, What::Delete),
+            Op::Measure { dir } => (dir, What::Measure),
             Op::Open { path } => (path, What::Open),
             Op::Remove { path } => (path, What::Remove),
             Op::Replace { path, bytes } => (path, What::Replace { bytes: bytes.to_vec() }),
@@ -71,6 +73,7 @@ impl Request {
         match self.what {
             What::Allocate { .. } => "allocate",
             What::Delete => "delete",
+            What::Measure => "measure",
             What::Open => "open",
             What::Remove => "remove",
             What::Replace { .. } => "replace",
@@ -88,7 +91,7 @@ impl Request {
         match self.what {
             What::Allocate { .. } => 5,
             What::Delete | What::Remove => 2,
-            What::Open => 0,
+            What::Measure | What::Open => 0,
             What::Replace { .. } => 6,
             What::Sync { .. } | What::Zero { .. } => 1,
         }
@@ -113,11 +116,11 @@ pub(super) fn run(request: &Request, files: &mut Files, luck: &mut Luck) -> Resu
     }
     let fallible = matches!(
         request.what,
-        What::Allocate { .. } | What::Delete | What::Remove | What::Replace { .. }
+        What::Allocate { .. } | What::Delete | What::Measure | What::Remove | What::Replace { .. }
     );
     if fallible && luck.dice.chance(luck.faults.op_fails, "disk.op_fails") {
         luck.strike(Strike::DiskOpFailed, format_args!("{} {}", request.name(), request.path));
-        let done = luck.dice.index(request.steps(), "disk.op_fails.at");
+        let done = luck.dice.index(request.steps().max(1), "disk.op_fails.at");
         (0..done).for_each(|at| step(request, at, files, luck));
         undo(request, files);
         return Err(request.failed("Input/output error (os error 5)"));
@@ -177,7 +180,7 @@ fn permit(request: &Request, files: &mut Files) -> Result<(), Fault> {
             assert!(!open, "{} is open", request.path);
             Ok(())
         }
-        What::Delete | What::Sync { .. } | What::Zero { .. } => Ok(()),
+        What::Delete | What::Measure | What::Sync { .. } | What::Zero { .. } => Ok(()),
     }
 }
 

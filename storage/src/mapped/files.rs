@@ -11,7 +11,7 @@ use rustix::fs::FallocateFlags;
 use super::Usage;
 use super::mapping::Mapping;
 use crate::chain::UNNAMED;
-use crate::seam::{Entry, Fault};
+use crate::seam::{DiskUse, Entry, Fault};
 
 /// Zeros written at a time where the file system cannot zero a range itself.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
@@ -132,10 +132,27 @@ pub(super) fn sync(mapping: &Mapping, from: u64, to: u64) -> Result<(), Fault> {
 
 pub(super) fn remove(root: &Path, path: &str) -> Result<(), Fault> {
     let path_there = root.join(path);
-    match fs::remove_file(&path_there).and_then(|()| sync_parent(&path_there)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(fault("remove", path, &error)),
-        _ => Ok(()),
+    // If it is gone already, that may not be durable yet: the directory is synced all the same.
+    let outcomes = [fs::remove_file(&path_there), sync_parent(&path_there)];
+    let failed = |error: &io::Error| error.kind() != ErrorKind::NotFound;
+    let error = outcomes.into_iter().filter_map(Result::err).find(failed);
+    error.map_or(Ok(()), |error| Err(fault("remove", path, &error)))
+}
+
+/// How full the file system is that holds `dir`, or its nearest parent that exists.
+pub(super) fn measure(root: &Path, dir: &str) -> Result<DiskUse, Fault> {
+    let wanted = root.join(dir);
+    let mut found = Err(rustix::io::Errno::NOENT);
+    for place in wanted.ancestors().take_while(|place| place.starts_with(root)) {
+        found = rustix::fs::statvfs(place);
+        if !matches!(found, Err(rustix::io::Errno::NOENT)) {
+            break;
+        }
     }
+    let stat = found.map_err(|errno| fault("measure", dir, &errno.into()))?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    let used = bytes(stat.f_blocks.saturating_sub(stat.f_bfree));
+    Ok(DiskUse { used, total: used.saturating_add(bytes(stat.f_bavail)) })
 }
 
 /// The new version takes its place before the old one takes the backup's: at every moment either

@@ -10,13 +10,14 @@ use super::mapping::Mapping;
 use super::presence::Presence;
 use super::sync::Arc;
 use super::{Usage, Wake};
-use crate::seam::{Advice, Fault, Token};
+use crate::seam::{Advice, DiskUse, Fault, Token};
 
 /// An operation with everything it needs.
 pub(super) enum Job {
     Advise { mapping: Arc<Mapping>, advice: Advice },
     Allocate { path: String, len: u64, usage: Usage },
     Delete { mapping: Arc<Mapping> },
+    Measure { dir: String },
     Open { path: String, usage: Usage },
     Remove { path: String },
     Replace { path: String, bytes: Vec<u8> },
@@ -30,10 +31,17 @@ pub(super) struct Work {
     pub(super) job: Job,
 }
 
-/// What a job brought: a new mapping, or nothing but success.
+/// What a job brought, and whom to tell.
 pub(super) struct Outcome {
     pub(super) token: Option<Token>,
-    pub(super) made: Result<Option<Mapping>, Fault>,
+    pub(super) made: Result<Made, Fault>,
+}
+
+/// What a job that succeeded made.
+pub(super) enum Made {
+    Mapping(Mapping),
+    Measured(DiskUse),
+    Nothing,
 }
 
 /// One thread for each kind of waiting. Within a kind work is done in order, which is all the
@@ -72,6 +80,7 @@ impl Lanes {
             Job::Sync { .. } | Job::Zero { .. } => &self.prompt,
             Job::Allocate { .. }
             | Job::Delete { .. }
+            | Job::Measure { .. }
             | Job::Open { .. }
             | Job::Remove { .. }
             | Job::Replace { .. } => &self.patient,
@@ -136,24 +145,26 @@ fn run(root: &Path, work: &Receiver<Work>, tell: &Sender<Outcome>, wake: &dyn Fn
 }
 
 impl Job {
-    fn run(self, root: &Path, presence: &mut Presence) -> Result<Option<Mapping>, Fault> {
-        match self {
+    fn run(self, root: &Path, presence: &mut Presence) -> Result<Made, Fault> {
+        let done = match self {
             Self::Advise { mapping, advice } => {
                 presence.follow(&mapping, advice);
-                Ok(None)
+                Ok(())
             }
             Self::Allocate { path, len, usage } => {
-                files::allocate(root, &path, len, usage).map(Some)
+                return files::allocate(root, &path, len, usage).map(Made::Mapping);
             }
             // If nobody leases it, it is unmapped here: for a large file that takes a while.
-            Self::Delete { mapping } => files::remove(root, mapping.path()).map(|()| None),
-            Self::Open { path, usage } => files::open(root, &path, usage).map(Some),
-            Self::Remove { path } => files::remove(root, &path).map(|()| None),
-            Self::Replace { path, bytes } => files::replace(root, &path, &bytes).map(|()| None),
-            Self::Sync { mapping, from, to } => files::sync(&mapping, from, to).map(|()| None),
-            Self::Zero { mapping, from, to } => {
-                files::zero(root, &mapping, from, to).map(|()| None)
+            Self::Delete { mapping } => files::remove(root, mapping.path()),
+            Self::Measure { dir } => return files::measure(root, &dir).map(Made::Measured),
+            Self::Open { path, usage } => {
+                return files::open(root, &path, usage).map(Made::Mapping);
             }
-        }
+            Self::Remove { path } => files::remove(root, &path),
+            Self::Replace { path, bytes } => files::replace(root, &path, &bytes),
+            Self::Sync { mapping, from, to } => files::sync(&mapping, from, to),
+            Self::Zero { mapping, from, to } => files::zero(root, &mapping, from, to),
+        };
+        done.map(|()| Made::Nothing)
     }
 }

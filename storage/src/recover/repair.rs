@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::{Recovery, Stage, forsake_units};
+use crate::consume_queue::Unit;
 use crate::position::{Physical, QueueOffset};
 use crate::queue::{Entry, Kind, Queue};
 use crate::record::{Crc, Verdict};
@@ -23,9 +24,15 @@ impl<D: Disk> Recovery<'_, D> {
         suspects.map(|(topic, id, _)| (topic.to_owned(), id)).collect()
     }
 
-    /// Queues whose addresses lead nowhere are written again from the first unit on.
+    /// Queues whose addresses lead nowhere are written again from the first unit on. Not those of
+    /// whose last record the log knows nothing any more: nobody needs what was said of that, and
+    /// the units alone say how far the queue has counted.
     pub(super) fn forget_lost(&mut self) {
-        let lost = self.queues.iter().filter(|(.., queue)| queue.has_lost_ext());
+        let start = self.log.start();
+        let is_needed = |unit: Unit| unit.span.at >= start;
+        let lost = self.queues.iter().filter(|(.., queue)| {
+            queue.has_lost_ext() && queue.last(self.disk).is_some_and(is_needed)
+        });
         let lost: Broken = lost.map(|(topic, id, _)| (topic.to_owned(), id)).collect();
         for (topic, id) in lost {
             let queue = self.queues.get_mut(&topic, id).expect("it was just listed");

@@ -12,7 +12,7 @@ use crate::text::Text;
 use crate::time::Wall;
 
 /// Syncs begin at page boundaries, in bytes: that is what the medium writes.
-const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = 4096;
 
 /// A sync of the log, under way.
 #[derive(Debug)]

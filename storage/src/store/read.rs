@@ -24,18 +24,20 @@ pub enum Boundary {
 pub struct QueueView<'a, D> {
     queue: &'a Queue,
     disk: &'a D,
+    /// Where the log begins: units that point below are not shown.
+    start: Physical,
 }
 
 impl<D: Disk> QueueView<'_, D> {
     /// Which offsets can be read.
     pub fn range(&self) -> QueueRange {
-        self.queue.range()
+        self.queue.range(self.disk, self.start)
     }
 
     /// The unit that holds message number `offset`. Its `first` is smaller if that message lies
     /// within an inner batch; the next unit begins at its `next()`.
     pub fn get(&self, offset: QueueOffset) -> Option<Unit> {
-        self.queue.get(self.disk, offset)
+        self.queue.get(self.disk, offset).filter(|unit| unit.span.at >= self.start)
     }
 
     /// What a unit says of its record's tags: their hash, 0 without any; in the schedule topic a
@@ -53,23 +55,26 @@ impl<D: Disk> QueueView<'_, D> {
 impl<D: Disk> Store<D> {
     /// A queue's offsets; `None` if there is no such queue.
     pub fn queue(&self, topic: &str, queue_id: i32) -> Option<QueueRange> {
-        self.queues.get(topic, queue_id).map(Queue::range)
+        self.queue_view(topic, queue_id).map(|view| view.range())
     }
 
     /// A queue, for reading many units.
     pub fn queue_view(&self, topic: &str, queue_id: i32) -> Option<QueueView<'_, D>> {
-        let queue = self.queues.get(topic, queue_id)?;
-        Some(QueueView { queue, disk: &self.disk })
+        self.queues.get(topic, queue_id).map(|queue| self.view_of(queue))
     }
 
     /// One unit.
     pub fn unit(&self, topic: &str, queue_id: i32, offset: QueueOffset) -> Option<Unit> {
-        self.queues.get(topic, queue_id)?.get(&self.disk, offset)
+        self.queue_view(topic, queue_id)?.get(offset)
+    }
+
+    fn view_of<'a>(&'a self, queue: &'a Queue) -> QueueView<'a, D> {
+        QueueView { queue, disk: &self.disk, start: self.start() }
     }
 
     /// Every queue, by topic and id.
     pub fn queues(&self) -> impl Iterator<Item = (&str, i32, QueueRange)> {
-        self.queues.iter().map(|(topic, id, queue)| (topic, id, queue.range()))
+        self.queues.iter().map(|(topic, id, queue)| (topic, id, self.view_of(queue).range()))
     }
 
     /// Does the unit point at a record of the log? A damaged one may point anywhere, and what it
@@ -126,7 +131,7 @@ impl<D: Disk> Store<D> {
             // A unit whose record is gone or damaged is older than everything.
             self.record(unit.span.at).map_or(Wall::from_millis(i64::MIN), |r| r.store_time())
         };
-        let range = queue.range();
+        let range = self.view_of(queue).range();
         let first_at_or_after = queue.first_where(&self.disk, |unit| stored(unit) >= time);
         Some(match boundary {
             Boundary::Lower => first_at_or_after,

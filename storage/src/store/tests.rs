@@ -3,6 +3,7 @@
 mod durable;
 mod extension;
 mod many;
+mod retire;
 mod room;
 mod starts;
 

@@ -80,7 +80,7 @@ impl<D: Disk> Store<D> {
         for (topic, id, queue) in self.queues.iter() {
             let none = BTreeMap::new();
             let expected = expected.get(&(topic, id)).unwrap_or(&none);
-            let range = queue.range();
+            let range = queue.range(&self.disk, self.start());
             let diverges = |offset, found: Option<Place>| {
                 let expected: Option<&Place> = expected.get(&offset);
                 Err(Divergence {
@@ -94,7 +94,8 @@ impl<D: Disk> Store<D> {
                 })
             };
             let mut next = range.min;
-            for unit in queue.units(&self.disk) {
+            let live = |unit: &Unit| unit.span.at >= self.start();
+            for unit in queue.units(&self.disk).filter(live) {
                 let said = expected.get(&next).copied();
                 // What an extension said that is not here any more is not compared, nor is a time
                 // of delivery: the delays may have been others then.
@@ -154,8 +155,9 @@ impl<D: Disk> Store<D> {
         for (topic, id, queue) in self.queues.iter() {
             into(u64::from(crc32fast::hash(topic.as_bytes())));
             into(u64::from(id.cast_unsigned()));
-            into(queue.range().min.get());
-            into(queue.range().max.get());
+            let range = queue.range(&self.disk, self.start());
+            into(range.min.get());
+            into(range.max.get());
             into(queue.next().get());
             for side in Side::ALL {
                 into(queue.end(side));

@@ -44,6 +44,7 @@ pub type Estate = Rc<RefCell<Medium>>;
 enum Owned {
     Advise,
     Allocate(String, u64),
+    Measure(String),
     Open(String),
     Remove(String),
     Replace(String, Vec<u8>),
@@ -115,6 +116,7 @@ impl CrashDisk {
             Op::Advise { .. } => Owned::Advise,
             Op::Allocate { path, len } => Owned::Allocate(path.to_owned(), len),
             Op::Delete { file } => Owned::Remove(self.names.remove(&file).expect("open")),
+            Op::Measure { dir } => Owned::Measure(dir.to_owned()),
             Op::Open { path } => Owned::Open(path.to_owned()),
             Op::Remove { path } => Owned::Remove(path.to_owned()),
             Op::Replace { path, bytes } => Owned::Replace(path.to_owned(), bytes.to_vec()),
@@ -149,6 +151,7 @@ impl CrashDisk {
                 self.durable.insert(path.clone(), self.live.file(&path).expect("made").to_vec());
                 Ok(self.named(path, done))
             }
+            Owned::Measure(dir) => self.live.perform(Op::Measure { dir: &dir }),
             Owned::Open(path) => {
                 let done = self.live.perform(Op::Open { path: &path })?;
                 Ok(self.named(path, done))
@@ -196,7 +199,7 @@ impl CrashDisk {
                 let middle = from + self.dice.below(to - from + 1);
                 drop(self.effect(Owned::Zero(file, from, middle)));
             }
-            Owned::Advise | Owned::Open(_) | Owned::Remove(_) => {}
+            Owned::Advise | Owned::Measure(_) | Owned::Open(_) | Owned::Remove(_) => {}
         }
     }
 
