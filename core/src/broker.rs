@@ -339,6 +339,7 @@ impl<D: Disk> Broker<D> {
             tracing::warn!("a name server does not answer: new topics may lack a route");
             self.became_ready(now);
         }
+        self.tell_late(now);
         if self.parked.deadline().is_some_and(|deadline| deadline <= now.mono) {
             self.retry_parked(now);
         }

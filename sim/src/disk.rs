@@ -37,9 +37,13 @@
 //! was written while the sync ran as flushed is caught by the first, whoever relies on it not
 //! being flushed by the second.
 //!
-//! **Not modelled:** rot, misdirected writes, failing reads (all would live in `Pages::load`, the
-//! one place where the medium becomes memory); permissions; a file system that reorders its
-//! journal.
+//! **Reads fail where they can say so**: at a start, when directories are listed and files are read
+//! or opened. A mapped page that cannot be read is a fatal signal and no answer; to the store it is
+//! a death at some instruction, which a kill already is, and a start that dies again and again.
+//!
+//! **Rot strikes while the power is off**, since only then is everything read from the medium anew.
+//!
+//! **Not modelled:** misdirected writes; permissions; a file system that reorders its journal.
 
 mod faults;
 mod files;
@@ -47,6 +51,7 @@ mod medium;
 mod names;
 mod ops;
 mod page;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -57,14 +62,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use hotfire_core::machine::Digest;
 use hotfire_storage::seam::{Advice, Disk, DiskUse, Done, Entry, Fault, FileId, Memory, Op, Token};
-use hotfire_storage::time::Mono;
 
 pub use faults::Faults;
 pub use medium::Medium;
-use medium::{Death, Flight, Inner};
+use medium::{Death, Flight, Inner, NEVER};
 use names::Inode;
 use ops::{Request, What};
 use page::Cache;
+pub use snapshot::{Moment, Snapshot};
 
 use crate::choose::Choose;
 
@@ -302,6 +307,7 @@ impl Memory for SimDisk {
             self.scratch = bytes.to_vec();
             return &mut self.scratch;
         }
+        self.cut_in(&mut inner, Moment::Write, None);
         if self.quiet == 0 {
             self.write_back(&mut inner);
             self.quiet = inner.luck.quiet();
@@ -309,7 +315,9 @@ impl Memory for SimDisk {
             self.quiet -= 1;
         }
         let index = self.index(file);
-        let cache = self.files[index].cache.as_mut().expect("reach has seen it");
+        let Mapping { inode, cache, .. } = &mut self.files[index];
+        inner.will_write(*inode, &range);
+        let cache = cache.as_mut().expect("reach has seen it");
         cache.touch(range.start as u64, range.end as u64);
         &mut cache.bytes[range]
     }
@@ -323,8 +331,12 @@ impl Memory for SimDisk {
 
 impl Disk for SimDisk {
     fn list(&mut self, dir: &str) -> Result<Vec<Entry>, Fault> {
-        let inner = self.medium.lock();
-        if inner.death.is_some() { Err(Fault::Crashed) } else { Ok(inner.files.names.list(dir)) }
+        let mut inner = self.medium.lock();
+        if inner.death.is_some() {
+            return Err(Fault::Crashed);
+        }
+        inner.luck.read("list", dir)?;
+        Ok(inner.files.names.list(dir))
     }
 
     fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>, Fault> {
@@ -332,6 +344,7 @@ impl Disk for SimDisk {
         if inner.death.is_some() {
             return Err(Fault::Crashed);
         }
+        inner.luck.read("read", path)?;
         let Some(inode) = inner.files.find(path) else { return Ok(None) };
         let mut mapped = self.files.iter().filter(|mapping| mapping.inode == inode);
         let bytes = match mapped.find_map(|mapping| mapping.cache.as_ref()) {
@@ -352,29 +365,52 @@ impl Disk for SimDisk {
         let request = self.request(op);
         // What was submitted before comes before.
         loop {
-            let earlier = self.medium.lock().flights.take_due(Mono::from_micros(u64::MAX));
-            let Some(flight) = earlier else { break };
+            let mut inner = self.medium.lock();
+            if inner.flights.next_due().is_some() {
+                self.cut_in(&mut inner, Moment::Complete, None);
+            }
+            let Some(flight) = inner.flights.take_due(NEVER) else {
+                if inner.flights.is_stuck() {
+                    // It waits for ever, until somebody loses patience.
+                    inner.die(Death::Kill);
+                    return Err(Fault::Crashed);
+                }
+                break;
+            };
+            drop(inner);
             let (token, outcome) = self.complete(flight);
             self.medium.lock().flights.land(token, outcome);
         }
+        self.cut_in(&mut self.medium.lock(), Moment::Perform, Some(&request));
         self.run(&request, Inner::perform)
     }
 
     fn submit(&mut self, token: Token, op: Op<'_>) {
-        if self.medium.lock().death.is_some() {
+        let mut inner = self.medium.lock();
+        if inner.death.is_some() {
             return;
         }
         assert!(!matches!(op, Op::Zero { .. }), "zeroing is performed, never submitted");
         if let Op::Advise { file, advice } = op {
+            drop(inner);
             self.hear(file, advice);
             return self.medium.lock().flights.land(token, Ok(Done::Finished));
         }
+        self.cut_in(&mut inner, Moment::Submit, None);
+        drop(inner);
         let request = self.request(op);
         let mut inner = self.medium.lock();
         let latency = std::time::Duration::from_micros(inner.luck.latency_us(&request.path));
         let before = inner.flights.last_due(&request.path);
-        let due = inner.now.after(latency).max(before.unwrap_or_default());
+        let mut due = inner.now.after(latency).max(before.unwrap_or_default());
         let is_sync = matches!(request.what, What::Sync { .. });
+        if is_sync && due < NEVER && inner.luck.is_stuck(&request.path) {
+            due = NEVER;
+            // A device that hangs does so for everybody: then nothing else ends either.
+            if inner.luck.dice.chance(500, "disk.sync.hangs") {
+                inner.flights.hang();
+            }
+        }
         let share = if is_sync && before.is_none() { inner.luck.faults.sync_early } else { 0 };
         let early = inner.luck.dice.chance(share, "disk.sync.early");
         drop(inner);
@@ -396,6 +432,9 @@ impl Disk for SimDisk {
             return Some(landed);
         }
         let now = inner.now;
+        if inner.flights.next_due().is_some_and(|due| due <= now) {
+            self.cut_in(&mut inner, Moment::Complete, None);
+        }
         let flight = inner.flights.take_due(now)?;
         drop(inner);
         Some(self.complete(flight))

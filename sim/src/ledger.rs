@@ -27,12 +27,18 @@ pub enum Strike {
     DiskOpFailed,
     /// A dirty page did not reach the medium before the power failed.
     DiskPageDropped,
+    /// A lost page shows what its blocks held in a deleted file.
+    DiskPageStale,
     /// A page reached the medium in part.
     DiskPageTorn,
     /// The power failed.
     DiskPowerFailed,
     /// The power failed, and by luck nothing was lost.
     DiskPowerFailedKindly,
+    /// A listing, a read or an open failed.
+    DiskReadFailed,
+    /// Something on the medium rotted while the power was off.
+    DiskRotted,
     /// A changing part of a sector became garbage.
     DiskSectorGarbage,
     /// An operation took very long.
@@ -41,6 +47,8 @@ pub enum Strike {
     DiskSyncFailed,
     /// A sync said done, and had done nothing.
     DiskSyncLied,
+    /// A sync did not end.
+    DiskSyncStuck,
     /// The kernel wrote a dirty page nobody had asked it to write.
     DiskWriteback,
     /// It tried and failed; the next sync says so, once.
@@ -63,7 +71,7 @@ pub enum Strike {
 
 impl Strike {
     /// All kinds.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::ClientDied,
         Self::ClockJumped,
         Self::DiskFull,
@@ -72,13 +80,17 @@ impl Strike {
         Self::DiskOpCut,
         Self::DiskOpFailed,
         Self::DiskPageDropped,
+        Self::DiskPageStale,
         Self::DiskPageTorn,
         Self::DiskPowerFailed,
         Self::DiskPowerFailedKindly,
+        Self::DiskReadFailed,
+        Self::DiskRotted,
         Self::DiskSectorGarbage,
         Self::DiskStalled,
         Self::DiskSyncFailed,
         Self::DiskSyncLied,
+        Self::DiskSyncStuck,
         Self::DiskWriteback,
         Self::DiskWritebackFailed,
         Self::NetBlackHole,
@@ -101,13 +113,17 @@ impl Strike {
             Self::DiskOpCut => "disk.op_cut",
             Self::DiskOpFailed => "disk.op_failed",
             Self::DiskPageDropped => "disk.page_dropped",
+            Self::DiskPageStale => "disk.page_stale",
             Self::DiskPageTorn => "disk.page_torn",
             Self::DiskPowerFailed => "disk.power_failed",
             Self::DiskPowerFailedKindly => "disk.power_failed_kindly",
+            Self::DiskReadFailed => "disk.read_failed",
+            Self::DiskRotted => "disk.rotted",
             Self::DiskSectorGarbage => "disk.sector_garbage",
             Self::DiskStalled => "disk.stalled",
             Self::DiskSyncFailed => "disk.sync_failed",
             Self::DiskSyncLied => "disk.sync_lied",
+            Self::DiskSyncStuck => "disk.sync_stuck",
             Self::DiskWriteback => "disk.writeback",
             Self::DiskWritebackFailed => "disk.writeback_failed",
             Self::NetBlackHole => "net.black_hole",

@@ -159,6 +159,7 @@ impl Plan {
         plan.process.clients = *pick(choose, &[0, 0, 2], "plan.process.clients");
         plan.store.queue_ext = choose.chance(300, "plan.queue_ext");
         plan.store.queue_ext_file = *pick(choose, &[1024, 100, 50], "plan.queue_ext_file");
+        plan.disk.draw_more(choose);
         plan
     }
 
@@ -298,6 +299,8 @@ mod tests {
             |is_on: &dyn Fn(&Plan) -> bool| plans.iter().any(is_on) && !plans.iter().all(is_on);
         assert!(both(&|plan| plan.disk.sync_fails > 0));
         assert!(both(&|plan| plan.disk.torn));
+        assert!(both(&|plan| plan.disk.sync_stuck > 0) && both(&|plan| plan.disk.read_fails > 0));
+        assert!(both(&|plan| plan.disk.rot > 0));
         assert!(both(&|plan| plan.net.cut > 0));
         assert!(both(&|plan| plan.clock.jumps > 0));
         assert!(both(&|plan| plan.process.deaths > 0));

@@ -27,6 +27,8 @@ mod names;
 mod net;
 mod settle;
 #[cfg(test)]
+mod stuck;
+#[cfg(test)]
 mod tests;
 mod ties;
 

@@ -61,6 +61,14 @@ impl<D: Disk> Broker<D> {
         self.retry_parked(now);
     }
 
+    /// The disk does not answer: who has waited for it long enough must know.
+    pub(super) fn tell_late(&mut self, now: Now) {
+        while let Some(caller) = self.readiness.late(now.mono) {
+            let remark = "the disk has not kept the topic yet; try again, or use another broker";
+            self.refuse(caller, Code::SystemBusy, remark.to_owned());
+        }
+    }
+
     /// The topic table could not be kept: who waited for that must know.
     fn topics_lost(&mut self) {
         let remark = "the disk failed to keep the topic; use another broker";

@@ -3,7 +3,8 @@
 //!
 //! A producer whose first send created a topic starts its consumer next, and some clients give up
 //! if the topic has no route by then. So whoever caused a change is answered once it is ready. A
-//! name server that does not answer delays that by [`ROUTE_PATIENCE`], not for ever.
+//! name server that does not answer delays that by [`ROUTE_PATIENCE`], not for ever. A disk that
+//! does not answer delays it by [`DISK_PATIENCE`]; then whoever waits is told so.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use crate::domain::{BrokerResponse, Caller};
 
 /// How long a change waits for the name servers.
 const ROUTE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long an answer waits for the disk; longer than clients do.
+const DISK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A registration under way.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +32,16 @@ pub(super) struct Readiness {
     name_servers: usize,
     routed: i64,
     routing: Option<Routing>,
-    waiting: VecDeque<(i64, Caller, BrokerResponse)>,
+    waiting: VecDeque<Waiting>,
+}
+
+/// An answer that waits for a change.
+#[derive(Debug)]
+struct Waiting {
+    change: i64,
+    deadline: Mono,
+    caller: Caller,
+    response: BrokerResponse,
 }
 
 impl Readiness {
@@ -74,22 +86,37 @@ impl Readiness {
     }
 
     /// Answers once the change may be relied on.
-    pub(super) fn answer_after(&mut self, change: i64, caller: Caller, response: BrokerResponse) {
-        self.waiting.push_back((change, caller, response));
+    pub(super) fn answer_after(
+        &mut self,
+        now: Mono,
+        change: i64,
+        caller: Caller,
+        response: BrokerResponse,
+    ) {
+        // All wait equally long, so the first is the first to lose patience.
+        let deadline = now.after(DISK_PATIENCE);
+        self.waiting.push_back(Waiting { change, deadline, caller, response });
     }
 
     /// The next answer that may go, given the newest change that may be relied on.
     pub(super) fn next_answer(&mut self, upto: i64) -> Option<(Caller, BrokerResponse)> {
-        let next = self.waiting.pop_front_if(|(change, ..)| *change <= upto);
-        next.map(|(_, caller, response)| (caller, response))
+        let next = self.waiting.pop_front_if(|first| first.change <= upto);
+        next.map(|next| (next.caller, next.response))
+    }
+
+    /// The next one that has waited long enough.
+    pub(super) fn late(&mut self, now: Mono) -> Option<Caller> {
+        self.waiting.pop_front_if(|first| first.deadline <= now).map(|late| late.caller)
     }
 
     /// The next one that waits, whatever for: the table could not be kept.
     pub(super) fn abandon(&mut self) -> Option<Caller> {
-        self.waiting.pop_front().map(|(_, caller, _)| caller)
+        self.waiting.pop_front().map(|waiting| waiting.caller)
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
-        self.routing.map(|routing| routing.deadline)
+        let routing = self.routing.map(|routing| routing.deadline);
+        let late = self.waiting.front().map(|first| first.deadline);
+        routing.into_iter().chain(late).min()
     }
 }

@@ -13,7 +13,7 @@ impl<D: Disk> Broker<D> {
     pub(super) fn serve(&mut self, now: Now, caller: Caller, request: BrokerRequest) {
         match self.respond(now, &caller, request) {
             Ok((change, response)) if change > self.ready_upto() => {
-                self.readiness.answer_after(change, caller, response);
+                self.readiness.answer_after(now.mono, change, caller, response);
             }
             Ok((_, response)) => self.answer(caller, response),
             Err((code, remark)) => self.refuse(caller, code, remark),

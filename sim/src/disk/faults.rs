@@ -2,9 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use hotfire_storage::seam::Fault;
+
 use crate::choose::{Choose, Stream, pick};
 use crate::ledger::{Ledger, Strike};
 use crate::trace::{Column, Mark};
+
+/// What the system says of a device that failed.
+pub(super) const EIO: &str = "Input/output error (os error 5)";
 
 /// Capacity, latency and fault rates of one medium. Rates are per mille of the occasions named;
 /// 0 switches a kind off.
@@ -30,6 +35,8 @@ pub struct Faults {
     /// Syncs that say done and do nothing. A disk that lies breaks every promise: 0 in every
     /// drawn plan, for canaries and mutants only.
     pub sync_lies: u32,
+    /// Syncs that never end, as long as the process lives: half of them take the whole disk along.
+    pub sync_stuck: u32,
     /// Syncs that take their copy when they start, and not when they end: no fault, but never
     /// known.
     pub sync_early: u32,
@@ -37,6 +44,13 @@ pub struct Faults {
     pub writeback_every: u64,
     /// Pages of a spontaneous writeback that fail.
     pub writeback_fails: u32,
+    /// Listings, reads and opens that fail.
+    pub read_fails: u32,
+    /// Power failures after which something that was on the medium has rotted.
+    pub rot: u32,
+    /// Pages lost in a power failure whose blocks were never written before, and now show what they
+    /// held when they were some deleted file's.
+    pub stale: u32,
     /// Power failures that lose nothing.
     pub kind: u32,
     /// Power failures that lose every dirty page.
@@ -66,9 +80,13 @@ impl Faults {
             op_fails: 0,
             sync_fails: 0,
             sync_lies: 0,
+            sync_stuck: 0,
             sync_early: 500,
             writeback_every: 0,
             writeback_fails: 0,
+            read_fails: 0,
+            rot: 0,
+            stale: 0,
             kind: 0,
             merciless: 0,
             torn: false,
@@ -101,6 +119,31 @@ impl Faults {
             boot_dies: rate(&[0, 0, 100, 400], "plan.disk.boot_dies"),
             ..Self::none()
         }
+    }
+
+    /// Younger than the rest, and drawn behind everything else of a plan: what came before keeps
+    /// its seeds.
+    pub fn draw_more(&mut self, choose: &mut dyn Choose) {
+        let mut rate = |rates: &[u32], why| *pick(choose, rates, why);
+        self.sync_stuck = rate(&[0, 0, 0, 10], "plan.disk.sync_stuck");
+        self.read_fails = rate(&[0, 0, 0, 10], "plan.disk.read_fails");
+        self.rot = rate(&[0, 0, 0, 300], "plan.disk.rot");
+    }
+
+    /// The same disk without the fault of this name, a field's; `None` if there is none. The first
+    /// question to a failure: which fault does it need?
+    #[must_use]
+    pub fn without(&self, name: &str) -> Option<Self> {
+        let mut all = serde_json::to_value(self).expect("faults are plain data");
+        let (one, off) = (all.get_mut(name)?, serde_json::to_value(Self::none()).ok()?);
+        *one = off.get(name)?.clone();
+        serde_json::from_value(all).ok()
+    }
+
+    /// The same disk, whose bytes never rot: for worlds that have nobody to restore them.
+    #[must_use]
+    pub fn restored(&self) -> Self {
+        Self { rot: 0, ..self.clone() }
     }
 
     /// The same disk without its faults, its latency kept: what `--mute disk` runs.
@@ -138,6 +181,24 @@ impl Luck {
             return max + self.dice.below(stall_max_us.max(1), "disk.stall.us");
         }
         min + self.dice.below(max - min + 1, "disk.latency.us")
+    }
+
+    /// Something is read.
+    pub(super) fn read(&mut self, op: &'static str, path: &str) -> Result<(), Fault> {
+        if !self.dice.chance(self.faults.read_fails, "disk.read_fails") {
+            return Ok(());
+        }
+        self.strike(Strike::DiskReadFailed, format_args!("{op} {path}"));
+        Err(Fault::Io { op, path: path.to_owned(), why: EIO.to_owned() })
+    }
+
+    /// Does a sync of `path` never end?
+    pub(super) fn is_stuck(&mut self, path: &str) -> bool {
+        let stuck = self.dice.chance(self.faults.sync_stuck, "disk.sync.stuck");
+        if stuck {
+            self.strike(Strike::DiskSyncStuck, path);
+        }
+        stuck
     }
 
     /// What will come of a sync.

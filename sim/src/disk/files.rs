@@ -1,18 +1,21 @@
 //! Files: names, contents on the medium, contents in the page cache, and the ways between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use hotfire_core::machine::Digest;
 
 use super::faults::{Fate, Luck};
 use super::names::{Change, Inode, Names};
-use super::page::{self, Cache, Pages};
+use super::page::{self, Cache, Page, Pages};
 use crate::choose::Choose;
 use crate::ledger::Strike;
 
+/// So many blocks of deleted files are remembered.
+const GRAVES: usize = 32;
+
 /// The content of one file.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Node {
     pub(super) media: Pages,
     /// The page cache; `None` while a process has it mapped, and after a power failure.
@@ -23,11 +26,15 @@ pub(super) struct Node {
 }
 
 /// All files of one medium.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Files {
     pub(super) names: Names,
     nodes: BTreeMap<Inode, Node>,
     last: u32,
+    /// What blocks hold that belong to nobody.
+    graves: VecDeque<Page>,
+    /// What has rotted: paths, and bytes of them.
+    pub(super) rotten: Vec<(String, Range<u64>)>,
 }
 
 impl Files {
@@ -157,11 +164,28 @@ impl Files {
             Style::Pages { .. } => luck.dice.index(self.names.pending() + 1, "disk.names.lost"),
         };
         self.names.power_failed(self.names.pending() - lost);
+        let graves = self.graves.make_contiguous();
         for (inode, node) in &mut self.nodes {
-            node.power_failed(*inode, style, luck);
+            node.power_failed(*inode, style, graves, luck);
             node.media.truncate(self.names.live.len(*inode));
         }
         self.sweep();
+    }
+
+    /// Some bytes on the medium are no longer what was written: a bit, or a sector.
+    pub(super) fn rot(&mut self, luck: &mut Luck) {
+        let Self { names, nodes, rotten, .. } = self;
+        let paths = names.durable.paths.iter();
+        let full = paths.filter(|(_, inode)| nodes[inode].media.iter().next().is_some());
+        let full: Vec<(String, Inode)> = full.map(|(path, inode)| (path.clone(), *inode)).collect();
+        if full.is_empty() {
+            return;
+        }
+        let (path, inode) = &full[luck.dice.index(full.len(), "disk.rot.file")];
+        let node = nodes.get_mut(inode).expect("it has a name");
+        let Some(range) = node.media.rot(luck) else { return };
+        luck.strike(Strike::DiskRotted, format_args!("{path} {range:?}"));
+        rotten.push((path.clone(), range));
     }
 
     /// Checks that memory and medium differ only where they are known to.
@@ -233,14 +257,17 @@ impl Files {
 
     /// Forgets contents that nothing refers to.
     fn sweep(&mut self) {
-        let Self { names, nodes, .. } = self;
+        let Self { names, nodes, graves, .. } = self;
         nodes.retain(|inode, node| {
             let stays = node.mapped || names.knows(*inode);
             if !stays {
                 names.forget(*inode);
+                graves.extend(node.media.blocks());
             }
             stays
         });
+        let old = graves.len().saturating_sub(GRAVES);
+        graves.drain(..old);
     }
 }
 
@@ -275,10 +302,11 @@ impl Node {
         }
     }
 
-    fn power_failed(&mut self, inode: Inode, style: Style, luck: &mut Luck) {
+    fn power_failed(&mut self, inode: Inode, style: Style, graves: &[Page], luck: &mut Luck) {
         assert!(!self.mapped || self.cache.is_some(), "mappings are handed back before");
         (self.mapped, self.error) = (false, false);
         let Some(cache) = self.cache.take() else { return };
+        let stale = if graves.is_empty() { 0 } else { luck.faults.stale };
         for page in &cache.dirty {
             let (new, on) = (cache.page(*page), format!("inode {} page {page}", inode.0));
             let fate = match style {
@@ -286,6 +314,12 @@ impl Node {
                 Style::Merciless => 1,
                 Style::Pages { torn } => luck.dice.below(2 + u64::from(torn), "disk.page"),
             };
+            if fate > 0 && !self.media.has(*page) && luck.dice.chance(stale, "disk.stale") {
+                // The blocks were given to the file before its bytes arrived in them.
+                luck.strike(Strike::DiskPageStale, &on);
+                let grave = luck.dice.index(graves.len(), "disk.stale.which");
+                self.media.put(*page, &graves[grave][..new.len()]);
+            }
             match fate {
                 0 => self.media.put(*page, new),
                 1 => luck.strike(Strike::DiskPageDropped, on),

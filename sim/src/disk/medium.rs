@@ -1,6 +1,7 @@
 //! The medium: what outlives a process, and who decides when one dies.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hotfire_core::machine::Digest;
@@ -11,6 +12,7 @@ use super::SimDisk;
 use super::faults::{Faults, Luck};
 use super::files::Files;
 use super::ops::{self, Request};
+use super::snapshot::Snapshot;
 use crate::choose::{Choose, Stream};
 use crate::ledger::{Ledger, Strike};
 use crate::trace::{Column, Mark};
@@ -33,6 +35,8 @@ pub(super) struct Inner {
     pub(super) death: Option<Death>,
     /// Operations to be performed before the machine dies at one.
     fuse: Option<u64>,
+    /// Snapshots of every moment at which it could have died, if that is asked for.
+    pub(super) cuts: Option<Vec<Snapshot>>,
 }
 
 /// How a process ends that did not stop.
@@ -57,6 +61,7 @@ impl Medium {
             mounted: false,
             death: None,
             fuse: None,
+            cuts: None,
         })))
     }
 
@@ -81,6 +86,11 @@ impl Medium {
     /// from 0, for scenarios and for enumerations of every crash point.
     pub fn die_at(&self, after: u64) {
         self.lock().fuse = Some(after);
+    }
+
+    /// Puts the fuse out.
+    pub fn spare(&self) {
+        self.lock().fuse = None;
     }
 
     /// The process dies, the machine does not. From here on nothing that its disk is told changes
@@ -120,11 +130,16 @@ impl Medium {
     }
 
     /// Other faults from now on: a liveness phase heals the disk, a scenario breaks it.
-    /// Where no boot dies any more, a fuse that was lit for one goes out.
+    /// Where no boot dies any more, a fuse that was lit for one goes out; where no sync is stuck
+    /// any more, those that were go on.
     pub fn set_faults(&self, faults: Faults) {
         let mut inner = self.lock();
         if faults.boot_dies == 0 {
             inner.fuse = None;
+        }
+        if faults.sync_stuck == 0 {
+            let now = inner.now;
+            inner.flights.release(now);
         }
         inner.luck.faults = faults;
     }
@@ -138,6 +153,11 @@ impl Medium {
     /// mapped are known to its [`SimDisk::seen`].
     pub fn seen(&self) -> BTreeMap<String, Vec<u8>> {
         self.lock().files.seen()
+    }
+
+    /// What has rotted so far: paths, and bytes of them.
+    pub fn rotten(&self) -> Vec<(String, Range<u64>)> {
+        self.lock().files.rotten.clone()
     }
 
     /// What is durable of `len` bytes of one file, from `from` on; `None` if there is no such file.
@@ -163,7 +183,7 @@ impl Medium {
 
 impl Inner {
     /// Marks the process as dead; a power failure is not undone by a kill.
-    fn die(&mut self, death: Death) {
+    pub(super) fn die(&mut self, death: Death) {
         if self.mounted {
             self.death = self.death.max(Some(death));
             self.luck.log.say(Mark::Died, format_args!("{death:?}"));
@@ -206,6 +226,9 @@ impl Inner {
         let pending = self.files.names.pending();
         self.luck.strike(Strike::DiskPowerFailed, format_args!("{pending} names pending"));
         self.files.power_failed(&mut self.luck);
+        if self.luck.dice.chance(self.luck.faults.rot, "disk.rot") {
+            self.files.rot(&mut self.luck);
+        }
     }
 }
 
@@ -216,15 +239,27 @@ pub(super) struct Flights {
     flying: Vec<Flight>,
     /// Completed before they were due, because something had to come after them.
     landed: VecDeque<(Token, Result<Done, Fault>)>,
+    /// Nothing that is submitted ends.
+    hangs: bool,
 }
 
-#[derive(Debug)]
+/// When a stuck operation is due.
+pub(super) const NEVER: Mono = Mono::from_micros(u64::MAX);
+
+#[derive(Clone, Debug)]
 pub(super) struct Flight {
     pub(super) token: Token,
     pub(super) request: Request,
     pub(super) due: Mono,
     /// Set if it did its work when it was submitted, and only its answer is still under way.
     pub(super) outcome: Option<Result<(), Fault>>,
+}
+
+impl Flight {
+    /// An operation that is performed and not submitted.
+    pub(super) const fn at_once(request: Request) -> Self {
+        Self { token: Token(u64::MAX), request, due: Mono::ZERO, outcome: None }
+    }
 }
 
 impl Flights {
@@ -236,7 +271,7 @@ impl Flights {
 
     pub(super) fn next_due(&self) -> Option<Mono> {
         if self.landed.is_empty() {
-            self.flying.iter().map(|flight| flight.due).min()
+            self.flying.iter().map(|flight| flight.due).filter(|due| *due < NEVER).min()
         } else {
             Some(Mono::ZERO)
         }
@@ -244,7 +279,24 @@ impl Flights {
 
     /// When the last operation on `path` will be done; `None` if there is none under way.
     pub(super) fn last_due(&self, path: &str) -> Option<Mono> {
-        self.on(path).map(|flight| flight.due).max()
+        if self.hangs { Some(NEVER) } else { self.on(path).map(|flight| flight.due).max() }
+    }
+
+    /// From now on nothing ends that is submitted.
+    pub(super) fn hang(&mut self) {
+        self.hangs = true;
+    }
+
+    /// Is something stuck?
+    pub(super) fn is_stuck(&self) -> bool {
+        self.flying.iter().any(|flight| flight.due == NEVER)
+    }
+
+    /// What is stuck goes on.
+    fn release(&mut self, now: Mono) {
+        self.hangs = false;
+        let stuck = self.flying.iter_mut().filter(|flight| flight.due == NEVER);
+        stuck.for_each(|flight| flight.due = now);
     }
 
     /// Takes out the operation that completes next, if it is due. The earlier submission wins a
@@ -252,7 +304,8 @@ impl Flights {
     /// each other, which the seam allows, and the mapped disk does where they differ in kind.
     pub(super) fn take_due(&mut self, now: Mono) -> Option<Flight> {
         let numbered = self.flying.iter().enumerate();
-        let (at, _) = numbered.filter(|(_, f)| f.due <= now).min_by_key(|(at, f)| (f.due, *at))?;
+        let is_due = |f: &Flight| f.due <= now && f.due < NEVER;
+        let (at, _) = numbered.filter(|(_, f)| is_due(f)).min_by_key(|(at, f)| (f.due, *at))?;
         Some(self.flying.remove(at))
     }
 
@@ -264,8 +317,14 @@ impl Flights {
         self.landed.pop_front()
     }
 
+    /// What is under way, in the order of submission. What has landed waits for its poll only.
+    pub(super) fn flying(&self) -> &[Flight] {
+        &self.flying
+    }
+
     fn take(&mut self) -> Vec<Flight> {
         self.landed.clear();
+        self.hangs = false;
         std::mem::take(&mut self.flying)
     }
 

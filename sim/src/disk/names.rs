@@ -54,7 +54,7 @@ impl Table {
 }
 
 /// Both states, and what lies between them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Names {
     pub(super) live: Table,
     pub(super) durable: Table,

@@ -14,7 +14,7 @@
 
 use hotfire_storage::seam::{Fault, FileId, Op};
 
-use super::faults::{Fate, Luck};
+use super::faults::{EIO, Fate, Luck};
 use super::files::Files;
 use super::names::Inode;
 use super::page::{self, PAGE};
@@ -22,13 +22,13 @@ use crate::choose::Choose;
 use crate::ledger::Strike;
 
 /// An [`Op`] that owns what it needs, and knows what its handles stand for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) path: String,
     pub(super) what: What,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum What {
     Allocate { len: u64 },
     Delete,
@@ -101,6 +101,9 @@ impl Request {
 /// Does all of it, or fails.
 pub(super) fn run(request: &Request, files: &mut Files, luck: &mut Luck) -> Result<(), Fault> {
     permit(request, files)?;
+    if let What::Open = request.what {
+        luck.read("open", &request.path)?;
+    }
     let full = || Fault::Full { path: request.path.clone() };
     if let What::Allocate { .. } | What::Replace { .. } = request.what {
         let more = match &request.what {
@@ -123,11 +126,11 @@ pub(super) fn run(request: &Request, files: &mut Files, luck: &mut Luck) -> Resu
         let done = luck.dice.index(request.steps().max(1), "disk.op_fails.at");
         (0..done).for_each(|at| step(request, at, files, luck));
         undo(request, files);
-        return Err(request.failed("Input/output error (os error 5)"));
+        return Err(request.failed(EIO));
     }
     if let What::Sync { inode, from, to, fate, .. } = request.what {
         let held = files.settle(inode, page::pages(from, to), fate, &request.path, luck);
-        return if held { Ok(()) } else { Err(request.failed("Input/output error (os error 5)")) };
+        return if held { Ok(()) } else { Err(request.failed(EIO)) };
     }
     (0..request.steps()).for_each(|at| step(request, at, files, luck));
     Ok(())

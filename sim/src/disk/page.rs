@@ -1,6 +1,8 @@
 //! Pages: a sparse image of a file on the medium, and how a page gets there in part.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
 
 use super::faults::Luck;
 use crate::choose::{Choose, mixed};
@@ -11,9 +13,12 @@ pub(super) const PAGE: usize = 4096;
 /// The unit that a medium writes whole, if all is well.
 const SECTOR: usize = 512;
 
+/// The bytes of a page. Shared with snapshots, which are many, until one of them changes it.
+pub(super) type Page = Arc<[u8; PAGE]>;
+
 /// What a medium holds of one file. A page that is absent was never written: it reads as zeros.
-#[derive(Debug, Default)]
-pub(super) struct Pages(BTreeMap<u32, Box<[u8; PAGE]>>);
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pages(BTreeMap<u32, Page>);
 
 impl Pages {
     pub(super) fn get(&self, page: u32) -> &[u8; PAGE] {
@@ -23,8 +28,8 @@ impl Pages {
 
     /// Writes a page; the last one of a file may be short.
     pub(super) fn put(&mut self, page: u32, bytes: &[u8]) {
-        self.0.entry(page).or_insert_with(|| Box::new([0; PAGE]))[..bytes.len()]
-            .copy_from_slice(bytes);
+        let page = self.0.entry(page).or_insert_with(|| Arc::new([0; PAGE]));
+        Arc::make_mut(page)[..bytes.len()].copy_from_slice(bytes);
     }
 
     /// The whole file: the one place where the medium becomes memory. A medium that rots, or
@@ -44,9 +49,41 @@ impl Pages {
         let len = size(len);
         self.0.retain(|page, content| {
             let kept = span(*page, len).len();
-            content[kept..].fill(0);
+            if kept < PAGE {
+                Arc::make_mut(content)[kept..].fill(0);
+            }
             kept > 0
         });
+    }
+
+    /// Was the page ever written?
+    pub(super) fn has(&self, page: u32) -> bool {
+        self.0.contains_key(&page)
+    }
+
+    /// Its pages, to be remembered when the file is gone.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = Page> {
+        self.0.values().cloned()
+    }
+
+    /// A bit flips, or a sector is lost, somewhere in what was written. Says where.
+    pub(super) fn rot(&mut self, luck: &mut Luck) -> Option<Range<u64>> {
+        let which = luck.dice.index(self.0.len().max(1), "disk.rot.page");
+        let (number, page) = self.0.iter_mut().nth(which)?;
+        let used = page.iter().rposition(|byte| *byte != 0)? + 1;
+        let at = luck.dice.index(used, "disk.rot.at");
+        let page = Arc::make_mut(page);
+        let start = u64::from(*number) * PAGE as u64;
+        let how = luck.dice.below(3, "disk.rot.how");
+        if how == 0 {
+            page[at] ^= 1 << luck.dice.below(8, "disk.rot.bit");
+            return Some(start + at as u64..start + at as u64 + 1);
+        }
+        let sector = at / SECTOR * SECTOR..at / SECTOR * SECTOR + SECTOR;
+        for byte in sector.clone() {
+            page[byte] = if how == 1 { 0 } else { mixed(byte as u64).to_le_bytes()[0] };
+        }
+        Some(start + sector.start as u64..start + sector.end as u64)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &[u8; PAGE])> {
@@ -55,7 +92,7 @@ impl Pages {
 }
 
 /// A file's bytes as processes see them, and how they differ from the medium's.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Cache {
     pub(super) bytes: Vec<u8>,
     /// Pages written since they were last on their way to the medium.
@@ -84,7 +121,7 @@ impl Cache {
 }
 
 /// The pages that hold bytes `from..to`.
-pub(super) fn pages(from: u64, to: u64) -> std::ops::Range<u32> {
+pub(super) fn pages(from: u64, to: u64) -> Range<u32> {
     let number = |page: u64| u32::try_from(page).expect("a simulated file has few pages");
     if from == to {
         return 0..0;
@@ -93,7 +130,7 @@ pub(super) fn pages(from: u64, to: u64) -> std::ops::Range<u32> {
 }
 
 /// The bytes of a page, in a file of `len` bytes.
-fn span(page: u32, len: usize) -> std::ops::Range<usize> {
+fn span(page: u32, len: usize) -> Range<usize> {
     let start = page as usize * PAGE;
     start.min(len)..(start + PAGE).min(len)
 }

@@ -1,5 +1,7 @@
 //! The seam's contract, and proof that each fault strikes.
 
+mod latent;
+
 use std::collections::BTreeSet;
 
 use super::*;

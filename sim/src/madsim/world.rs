@@ -96,7 +96,7 @@ impl World {
             let name = format!("broker-{number}");
             let log = run.trace.column(&name);
             let dice = run.chance.of(Concern::Disk);
-            let (faults, ledger) = (run.plan.disk.clone(), run.ledger.clone());
+            let (faults, ledger) = (run.plan.disk.restored(), run.ledger.clone());
             let medium = Medium::new(faults, dice, ledger, log.clone());
             let addr = format!("10.1.0.{}:10911", number + 1);
             Arc::new(Host::new(name, addr, log, Some(Berth::new(medium))))

@@ -101,7 +101,7 @@ impl World<'_> {
         let log = self.run.trace.column(&name);
         let dice = self.run.chance.of(Concern::Disk);
         let plan = &self.run.plan;
-        let medium = Medium::new(plan.disk.clone(), dice, self.run.ledger.clone(), log.clone());
+        let medium = Medium::new(plan.disk.restored(), dice, self.run.ledger.clone(), log.clone());
         let ties = (0..plan.cluster.name_servers).map(|_| Tie::default()).collect();
         let clock = self.draw_clock();
         self.brokers.push(BrokerNode {
