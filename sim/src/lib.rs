@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`choose`] | the one source of chance: seed, tape, bytes, enumeration |
 //! | [`disk`] | the simulated medium, behind the storage seam |
+//! | [`images`] | the images ring: every crash of the store alone |
 //! | [`ledger`] | what was injected, counted |
 //! | `madsim` | ring 2, the real drivers; only under `--cfg madsim` |
 //! | [`oracle`] | what must be true of every run |
@@ -22,6 +23,7 @@
 
 pub mod choose;
 pub mod disk;
+pub mod images;
 pub mod ledger;
 #[cfg(madsim)]
 pub mod madsim;

@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A command line speaks.
 
+mod images_command;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hotfire_sim::choose::{Chance, Tape};
+use hotfire_sim::disk::Faults;
 use hotfire_sim::ledger::Ledger;
 use hotfire_sim::plan::{Family, Plan};
 use hotfire_sim::report::{Failure, LOG_LINES, told};
@@ -67,6 +70,8 @@ enum Command {
         #[arg(long)]
         plan: Option<PathBuf>,
     },
+    /// Judge crash images of the store: every moment of many workloads
+    Images(images_command::Images),
     /// Print one line `ring seed digest` per run, for comparing processes and platforms
     Digests {
         #[command(flatten)]
@@ -154,12 +159,23 @@ struct World {
     /// Families of faults to switch off
     #[arg(long, value_enum, value_delimiter = ',')]
     mute: Vec<Mute>,
+    /// Single faults of disks to switch off, as the plan calls them: `torn,garbage`
+    #[arg(long, value_parser = fault, value_delimiter = ',')]
+    off: Vec<String>,
+}
+
+/// The name of a fault of disks.
+pub(crate) fn fault(name: &str) -> Result<String, String> {
+    let known = Faults::none().without(name);
+    known.map(|_| name.to_owned()).ok_or_else(|| "no such fault in plan.disk".to_owned())
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Rings {
     /// The disk alone, under the smallest store that can be right
     Disk,
+    /// The store alone: one crash image a seed
+    Images,
     /// The machines in lockstep
     #[value(name = "1")]
     Lockstep,
@@ -183,6 +199,7 @@ impl World {
         let has_madsim = cfg!(madsim);
         match self.ring {
             Rings::Disk => Ok(vec![Ring::Disk]),
+            Rings::Images => Ok(vec![Ring::Images]),
             Rings::Lockstep => Ok(vec![Ring::Lockstep]),
             Rings::Both if !has_madsim => Ok(vec![Ring::Lockstep]),
             Rings::Both => Ok(vec![Ring::Lockstep, Ring::Madsim]),
@@ -198,7 +215,7 @@ impl World {
             Mute::Net => Family::Net,
             Mute::Process => Family::Process,
         });
-        Change { mute: families.collect(), ..Change::default() }
+        Change { mute: families.collect(), off: self.off.clone(), ..Change::default() }
     }
 
     /// As it is typed.
@@ -207,7 +224,12 @@ impl World {
         let names: Vec<String> = names.map(|value| value.get_name().to_owned()).collect();
         let mute =
             if names.is_empty() { String::new() } else { format!(" --mute {}", names.join(",")) };
-        format!("--ring {}{mute}", ring.name())
+        let off = if self.off.is_empty() {
+            String::new()
+        } else {
+            format!(" --off {}", self.off.join(","))
+        };
+        format!("--ring {}{mute}{off}", ring.name())
     }
 }
 
@@ -224,6 +246,7 @@ fn main() -> ExitCode {
             replay(*seed, world, tape.as_ref(), plan.as_ref())
         }
         Command::Digests { seeds, world } => digests(seeds, world),
+        Command::Images(images) => images.run(),
     };
     done.unwrap_or_else(|error| {
         eprintln!("hotfire-sim: {error}");

@@ -38,6 +38,13 @@ impl Failure {
         Some(Self { ring, seed, violation, run, change: change.clone() })
     }
 
+    /// Plays a tape that failed. `None` if it passes this time.
+    pub fn played(ring: Ring, seed: u64, tape: &Tape, change: &Change) -> Option<Self> {
+        let (outcome, run) = ring::replay(ring, tape, change, Trace::last(LOG_LINES));
+        let violation = outcome.err()?;
+        Some(Self { ring, seed, violation, run, change: change.clone() })
+    }
+
     /// The shortest tape found that fails in the same way; `more` as in [`shrink`].
     pub fn shrunk(&self, more: impl FnMut(u64) -> bool) -> Tape {
         let again = |tape: &Tape| {

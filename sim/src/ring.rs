@@ -3,6 +3,7 @@
 //! | ring | world | finds |
 //! |---|---|---|
 //! | disk | the medium under a store of one page, [`torture`] | mistakes of the simulator |
+//! | images | the store over the medium, without a broker, [`images`] | mistakes of recovery |
 //! | 1 | the machines in lockstep: no runtime, one thread | mistakes of machines and store |
 //! | 2 | the real drivers under madsim | mistakes of drivers |
 
@@ -13,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::choose::{Chance, Concern, Tape};
+use crate::images;
 use crate::ledger::Ledger;
 use crate::plan::{Family, Plan};
 use crate::torture;
@@ -24,6 +26,8 @@ use crate::world;
 pub enum Ring {
     /// The disk alone.
     Disk,
+    /// The store alone, and its crash images.
+    Images,
     /// The machines, in lockstep.
     Lockstep,
     /// The drivers, under madsim.
@@ -35,6 +39,7 @@ impl Ring {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Disk => "disk",
+            Self::Images => "images",
             Self::Lockstep => "1",
             Self::Madsim => "2",
         }
@@ -62,6 +67,8 @@ pub struct Change {
     pub plan: Option<Plan>,
     /// Families of faults that are off.
     pub mute: Vec<Family>,
+    /// Single faults of disks that are off.
+    pub off: Vec<String>,
     /// Per mille of syncs that lie: the canary.
     pub lies: u32,
 }
@@ -71,6 +78,9 @@ impl Run {
     pub fn new(chance: Chance, change: &Change, trace: Trace) -> Self {
         let drawn = || Plan::draw(&mut chance.of(Concern::Plan));
         let mut plan = change.plan.clone().unwrap_or_else(drawn).muted(&change.mute);
+        for name in &change.off {
+            plan.disk = plan.disk.without(name).unwrap_or(plan.disk);
+        }
         plan.disk.sync_lies = plan.disk.sync_lies.max(change.lies);
         Self { chance, plan, trace, ledger: Ledger::default() }
     }
@@ -112,18 +122,23 @@ pub type Outcome = Result<Passed, Violation>;
 pub fn run(ring: Ring, run: &Run) -> Outcome {
     if ring == Ring::Madsim {
         // The standard library seeds its hash maps once a thread: each run has one of its own.
-        return std::thread::scope(|scope| scope.spawn(|| caught(ring, run)).join())
+        return std::thread::scope(|scope| scope.spawn(|| run_here(ring, run)).join())
             .expect("panics are caught within");
     }
-    caught(ring, run)
+    run_here(ring, run)
 }
 
-fn caught(ring: Ring, run: &Run) -> Outcome {
-    let work = || match ring {
+fn run_here(ring: Ring, run: &Run) -> Outcome {
+    caught(|| match ring {
         Ring::Disk => torture::run(run),
+        Ring::Images => images::run(run),
         Ring::Lockstep => ring1(run),
         Ring::Madsim => ring2(run),
-    };
+    })
+}
+
+/// Runs a part of a run; a panic in it is a violation.
+pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T, Violation>) -> Result<T, Violation> {
     // The run's handles are looked at after a panic and made for it; the rest of it is gone.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(panicked(&*panic)))
 }
