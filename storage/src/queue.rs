@@ -383,7 +383,7 @@ impl Queue {
     /// a start must not read the unused part of every file.
     pub(crate) fn settle<D: Disk>(&mut self, disk: &mut D, distrust: bool) -> Result<(), Fault> {
         self.ext.as_mut().map_or(Ok(()), |ext| ext.settle(disk, distrust))?;
-        self.chain.cut(disk, self.end.max(self.chain.start()))?;
+        self.cut_unused(disk)?;
         let mut dirty = distrust || self.synced < self.end;
         if dirty || self.tail_is_used(disk) {
             let tail: Vec<_> = self.chain.parts(self.end, self.chain.room_end()).collect();
@@ -405,6 +405,16 @@ impl Queue {
         Ok(())
     }
 
+    /// Deletes the files without a unit. The first one stays if it alone says where the queue
+    /// begins.
+    fn cut_unused<D: Disk>(&mut self, disk: &mut D) -> Result<(), Fault> {
+        if self.end == 0 {
+            return self.chain.restart(disk, 0);
+        }
+        let last = self.end.saturating_sub(1).max(self.chain.start());
+        self.chain.cut(disk, last).map(drop)
+    }
+
     /// Writes what waits into files, allocated on the spot, and syncs it.
     pub(crate) fn finish<D: Disk>(&mut self, disk: &mut D) -> Result<(), Fault> {
         self.drain(disk);
@@ -413,6 +423,7 @@ impl Queue {
             self.drain(disk);
         }
         self.ext.as_mut().map_or(Ok(()), |ext| ext.sync(disk, ext.end()))?;
+        self.cut_unused(disk)?;
         let parts: Vec<_> = self.chain.parts(self.synced, self.end).collect();
         for (file, from, to) in parts {
             disk.perform(Op::Sync { file, from, to })?;

@@ -77,13 +77,13 @@ impl Queue {
 
     /// Is it time to have the next file allocated? A failed attempt included: when that is to be
     /// repeated is not for every append to say.
+    ///
+    /// For units, not before one waits: Apache takes the first twenty bytes of a queue's last file
+    /// for a unit, whatever they are, so a file without one would be a message that never was.
     pub(crate) fn wants_room(&self, side: Side) -> bool {
         let is_short = match side {
             Side::Extension => self.ext.as_ref().is_some_and(Extension::is_short),
-            Side::Units => {
-                let room = self.chain.room_end() - self.end;
-                self.end > self.chain.start() && room <= self.chain.file_len() / 2
-            }
+            Side::Units => false,
         };
         is_short || (!self.pending.is_empty() && self.room(side) == 0)
     }

@@ -75,3 +75,42 @@ fn a_batch_of_more_messages_than_may_wait_goes_to_a_new_queue_once_it_has_files(
     assert_eq!(spans.len(), batch.len());
     store.verify_all().expect("queues follow the log");
 }
+
+/// Apache reads the first unit of a queue's last file without asking whether it is one.
+#[test]
+fn no_file_of_a_queue_is_ever_without_a_unit() {
+    let (mut store, _) = open(PlainDisk::default());
+    let sound = |disk: &PlainDisk| {
+        let queues = disk.paths().filter(|path| path.starts_with("consumequeue/"));
+        let mut files = queues.map(|path| disk.file(path).expect("listed"));
+        files.all(|file| file[8..12] != [0; 4])
+    };
+    for n in 0..20_u8 {
+        append(&mut store, &draft("t", &[n; 50], &[]));
+        drop(events(&mut store));
+        assert!(sound(store.disk()), "after {n}");
+    }
+    store.close().expect("a clean stop");
+    assert!(sound(store.disk()));
+    // The log loses what the last unit of a file, and the first of the next, point at.
+    let mut disk = store.into_disk().reopened();
+    for path in ["abort", "checkpoint", "checkpoint.bak"] {
+        disk.put_file(path, Vec::new());
+    }
+    let unit = |n| store_of(&disk).unit("t", 0, QueueOffset::new(n)).expect("a unit").span.at;
+    for n in [15, 10, 9, 1, 0] {
+        let mut torn = disk.clone();
+        let (file, at) = (unit(n).get() / 1024 * 1024, unit(n).get() % 1024);
+        let path = format!("commitlog/{file:020}");
+        let mut bytes = torn.file(&path).expect("a file").to_vec();
+        bytes[usize::try_from(at).expect("small") + 5] ^= 0xFF;
+        torn.put_file(&path, bytes);
+        let store = store_of(&torn);
+        assert_eq!(store.queue("t", 0).map_or(0, |range| range.max.get()), n);
+        assert!(sound(store.disk()), "cut at {n}");
+    }
+}
+
+fn store_of(disk: &PlainDisk) -> Store<PlainDisk> {
+    open(disk.reopened()).0
+}
