@@ -29,6 +29,9 @@ pub enum Command {
     Namesrv(NamesrvArgs),
     /// Run a name server and a broker in one process, to try things out
     Standalone(StandaloneArgs),
+    /// Look into a store, check it, repair it, while no broker runs on it
+    #[command(subcommand)]
+    Store(Store),
 }
 
 /// A broker's command line.
@@ -179,6 +182,95 @@ pub struct StartupArgs {
     /// Print the result as one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// What to do with a store.
+#[derive(Debug, Subcommand)]
+pub enum Store {
+    /// Print messages as they lie in the log, from a position on
+    Dump(DumpArgs),
+    /// Say what is in it: log, checkpoint, queues, files
+    Inspect(InspectArgs),
+    /// Say what a start would change, ask, and do it
+    Repair(RepairArgs),
+    /// Check every invariant of the formats; exit code 0: sound, 1: damaged, 2: not checked
+    Verify(VerifyArgs),
+}
+
+/// A store, and how to read it.
+#[derive(Args, Clone, Debug)]
+pub struct StoreArgs {
+    /// The store's directory, storePathRootDir of its broker
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// The broker's configuration; without it sizes of files are taken from the files
+    #[arg(short = 'c', long = "configFile", alias = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to dump.
+#[derive(Args, Clone, Debug)]
+pub struct DumpArgs {
+    /// The store.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// The position in the log; between two messages the next one is found
+    #[arg(long, value_name = "OFFSET")]
+    pub from: u64,
+    /// How many messages at most
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub count: u64,
+    /// Print bodies too
+    #[arg(long)]
+    pub body: bool,
+    /// Read it whoever has it: for snapshots, which nobody writes to
+    #[arg(long)]
+    pub no_lock: bool,
+}
+
+/// What to inspect.
+#[derive(Args, Clone, Debug)]
+pub struct InspectArgs {
+    /// The store.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Queues of this topic only
+    #[arg(long, value_name = "TOPIC")]
+    pub topic: Option<String>,
+    /// Read it whoever has it: for snapshots, which nobody writes to
+    #[arg(long)]
+    pub no_lock: bool,
+}
+
+/// What to repair.
+#[derive(Args, Clone, Debug)]
+pub struct RepairArgs {
+    /// The store.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Compute all queues from the log again, whatever they hold
+    #[arg(long)]
+    pub rebuild: bool,
+    /// Cut a log that is damaged below its durable end, giving up what is behind the damage
+    #[arg(long, alias = "accept-damaged-log")]
+    pub accept_rot: bool,
+}
+
+/// What to verify.
+#[derive(Args, Clone, Debug)]
+pub struct VerifyArgs {
+    /// The store.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Read it whoever has it: for snapshots, which nobody writes to
+    #[arg(long)]
+    pub no_lock: bool,
 }
 
 /// What came of reading settings.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `broker`, `namesrv`, `standalone` | processes: what they need, and what may be in the way |
 //! | `bench` | measuring any broker that speaks the remoting protocol |
+//! | `store` | looking into a store, checking it, repairing it |
 //! | [`config`] | properties files, known keys, one clear line for what is wrong |
 //! | [`driver`] | what turns a machine: sockets, timers, registrations; decides nothing |
 //! | `cli` | the command line |
@@ -31,12 +32,14 @@ mod refusal;
 mod signals;
 #[cfg(not(madsim))]
 pub mod standalone;
+#[cfg(not(madsim))]
+pub mod store;
 
 pub use failure::Failure;
 
-/// Says to standard output what a person asked for.
+/// Says to standard output what a person asked for. Whoever listens may have gone.
 #[cfg(not(madsim))]
-#[allow(clippy::print_stdout)]
 fn say(text: &str) {
-    println!("{text}");
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{text}");
 }

@@ -1,5 +1,6 @@
 //! The `hotfire` binary: reads the command line, runs what it says, and maps the end to an exit
-//! code: 0 for a stop that was asked for, 2 for everything that an operator can put right.
+//! code: 0 for a stop that was asked for, 2 for everything that an operator can put right; 1 says
+//! that a store was verified and is damaged.
 
 #[cfg(not(madsim))]
 fn main() -> std::process::ExitCode {
@@ -19,14 +20,14 @@ mod native {
     use clap::error::ErrorKind;
     use hotfire_net::rt;
     use hotfire_nodes::cli::{Cli, Command};
-    use hotfire_nodes::{Failure, bench, broker, namesrv, standalone};
+    use hotfire_nodes::{Failure, bench, broker, namesrv, standalone, store};
     use tracing_subscriber::EnvFilter;
 
     pub(super) fn main() -> ExitCode {
         die_of_panics();
         log_to_stderr();
-        match parse().and_then(|cli| cli.map_or(Ok(()), |cli| run(cli.command))) {
-            Ok(()) => ExitCode::SUCCESS,
+        match parse().and_then(|cli| cli.map_or(Ok(ExitCode::SUCCESS), |cli| run(cli.command))) {
+            Ok(code) => code,
             Err(failure) => {
                 // The one line that tells an operator why there is no process.
                 #[allow(clippy::print_stderr)]
@@ -69,14 +70,16 @@ mod native {
         }
     }
 
-    fn run(command: Command) -> Result<(), Failure> {
+    fn run(command: Command) -> Result<ExitCode, Failure> {
         allow_many_files();
         match command {
+            Command::Store(store) => return store::run(&store),
             Command::Bench(bench) => on_this_thread(bench::run(bench)),
             Command::Broker(args) => on_this_thread(broker::run(&args)),
             Command::Namesrv(args) => on_this_thread(namesrv::run(&args)),
             Command::Standalone(args) => on_this_thread(standalone::run(&args)),
-        }
+        }?;
+        Ok(ExitCode::SUCCESS)
     }
 
     fn on_this_thread(future: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {

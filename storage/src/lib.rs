@@ -12,8 +12,10 @@
 //! | `queue_ext` | what an ordinary queue says of a record besides |
 //! | [`recover`], `resync`, [`checkpoint`] | from whatever a crash left to a store that can serve |
 //! | [`store`], [`settings`] | all of it as one machine |
+//! | [`audit`] | every invariant of the formats, looked for on a disk as it lies |
 //! | [`documents`], [`dialect`] | the JSON state files; the dialect in which Apache writes them |
 
+pub mod audit;
 mod batch_queue;
 mod chain;
 pub mod checkpoint;

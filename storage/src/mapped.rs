@@ -21,6 +21,8 @@ mod pages;
 #[path = "mapped/heap.rs"]
 mod pages;
 mod presence;
+#[cfg(not(any(loom, miri, heap_pages)))]
+mod rehearsal;
 mod sync;
 mod work;
 
@@ -36,6 +38,9 @@ use rustix::fs::FlockOperation;
 use self::mapping::Maps;
 use self::work::{Job, Lanes, Made, Outcome};
 use crate::seam::{Advice, Disk, Done, Entry, Fault, FileId, Memory, Op, Token};
+
+#[cfg(not(any(loom, miri, heap_pages)))]
+pub use self::rehearsal::{Change, Rehearsal};
 
 /// The file whose lock makes a store somebody's.
 const LOCK: &str = "lock";
@@ -201,6 +206,29 @@ fn take(root: &Path) -> Result<File, LockError> {
         }
     }
     Ok(lock)
+}
+
+/// The same two locks, shared, on a file that is opened for reading only: they keep owners away,
+/// not other readers. A store that has no lock file never had an owner.
+#[cfg(not(any(loom, miri, heap_pages)))]
+fn take_shared(root: &Path, name: &str) -> Result<Option<File>, LockError> {
+    let failed = |why| LockError::Io { dir: root.to_owned(), why };
+    let lock = match File::open(root.join(name)) {
+        Ok(lock) => lock,
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(why) => return Err(failed(why)),
+    };
+    let whole = FlockOperation::NonBlockingLockShared;
+    for outcome in [rustix::fs::flock(&lock, whole), rustix::fs::fcntl_lock(&lock, whole)] {
+        match outcome {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::ACCESS) => {
+                return Err(LockError::InUse { dir: root.to_owned() });
+            }
+            Err(errno) => return Err(failed(errno.into())),
+        }
+    }
+    Ok(Some(lock))
 }
 
 impl Memory for MappedDisk {

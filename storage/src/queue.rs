@@ -163,7 +163,7 @@ impl Queue {
     }
 
     /// The unit at a position, below the end or not.
-    fn at(&self, memory: &impl Memory, position: u64) -> Option<Unit> {
+    pub(crate) fn at(&self, memory: &impl Memory, position: u64) -> Option<Unit> {
         let (file, at) = self.chain.locate(position)?;
         let len = self.kind.unit_len();
         let bytes = memory.bytes(file, at, usize::try_from(len).expect("a unit is small"));
@@ -230,6 +230,11 @@ impl Queue {
             return self.range.max;
         }
         self.at(memory, position).map_or(self.range.max, |unit| unit.first)
+    }
+
+    /// Units in files that point into the log.
+    pub(crate) fn count(&self) -> u64 {
+        (self.end - self.low) / self.kind.unit_len()
     }
 
     /// Every unit.
@@ -368,7 +373,7 @@ impl Queue {
     }
 
     /// Do the bytes of the unit behind the end say anything?
-    fn tail_is_used(&self, memory: &impl Memory) -> bool {
+    pub(crate) fn tail_is_used(&self, memory: &impl Memory) -> bool {
         let len = self.kind.unit_len();
         let tail = self.chain.parts(self.end, self.end + len);
         tail.into_iter().any(|(file, from, to)| {

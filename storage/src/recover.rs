@@ -143,7 +143,7 @@ pub(crate) fn recover<D: Disk>(
         claim(disk, settings)?;
     }
     let queued = checkpoint.durable.map_or(Physical::ZERO, |durable| durable.queued);
-    if !loaded.broken.is_empty() || loaded.log.is_empty() {
+    if settings.rebuild || !loaded.broken.is_empty() || loaded.log.is_empty() {
         forsake_units(disk, &mut checkpoint)?;
     }
     for path in &loaded.stale {
@@ -284,7 +284,8 @@ impl<D: Disk> Recovery<'_, D> {
     fn plan(&mut self) -> Plan {
         let start = self.log.start();
         // No queue at all beside a log: they were lost, or a rebuild died before the first.
-        if !self.clean && self.queues.iter().next().is_none() {
+        let are_gone = !self.clean && self.queues.iter().next().is_none();
+        if are_gone || self.settings.rebuild {
             return self.trust_below(Plan { scan_from: start, dispatch_from: start });
         }
         if self.clean {

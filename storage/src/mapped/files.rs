@@ -16,7 +16,7 @@ use crate::seam::{DiskUse, Entry, Fault};
 /// Zeros written at a time where the file system cannot zero a range itself.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-fn fault(op: &'static str, path: &str, error: &io::Error) -> Fault {
+pub(super) fn fault(op: &'static str, path: &str, error: &io::Error) -> Fault {
     let path = path.to_owned();
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Fault::Full { path },
