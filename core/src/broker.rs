@@ -346,6 +346,7 @@ impl<D: Disk> Broker<D> {
         if let Some((from, upto)) = self.flush.start(now.mono) {
             self.store.sync(from, upto);
         }
+        self.store.tend_index();
         self.answer_waiters(now);
         self.wake_arrivals();
         self.expire_holds(now.mono);
@@ -451,6 +452,7 @@ impl<D: Disk> Machine for Broker<D> {
             self.readiness.deadline(),
             self.retention.deadline().filter(|_| self.retains()),
             (self.store.has_followers() && self.retains()).then_some(Mono::ZERO),
+            self.store.is_catching_up().then_some(Mono::ZERO),
         ]
         .into_iter()
         .flatten()

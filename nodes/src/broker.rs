@@ -70,7 +70,11 @@ impl Broker {
         drop(opening);
         let (machine, found) = opened.map_err(|why| refusal::of_broker(&why, &conf.root.0))?;
         let hotfire_storage::Opened { clean, end, records, cut, queues, .. } = found;
+        let hotfire_storage::Opened { index_damaged, indexed_from, .. } = found;
         tracing::info!(clean, %end, records, ?cut, queues, seed, "{} is open", conf.root);
+        if let Some(damaged) = index_damaged {
+            tracing::warn!(%indexed_from, "{damaged} was damaged; it was made anew from the log");
+        }
         Ok(Self {
             machine,
             wake,

@@ -53,6 +53,10 @@ pub struct StoreShape {
     pub queue_ext: bool,
     /// Bytes of a file of an extension.
     pub queue_ext_file: u32,
+    /// Slots of an index file.
+    pub index_slots: u32,
+    /// Items of an index file, one more than fit.
+    pub index_items: u32,
     /// Is a send answered only once it is on the medium?
     pub sync_flush: bool,
     /// Between two syncs of an asynchronous flush.
@@ -160,6 +164,8 @@ impl Plan {
         plan.store.queue_ext = choose.chance(300, "plan.queue_ext");
         plan.store.queue_ext_file = *pick(choose, &[1024, 100, 50], "plan.queue_ext_file");
         plan.disk.draw_more(choose);
+        plan.store.index_slots = *pick(choose, &[50, 4, 1], "plan.index_slots");
+        plan.store.index_items = *pick(choose, &[1000, 60, 8, 2], "plan.index_items");
         plan
     }
 
@@ -204,6 +210,8 @@ impl StoreShape {
             consume_queue_file: 20 * *pick(choose, &[300, 20, 4, 1], "plan.consume_queue_file"),
             queue_ext: false,
             queue_ext_file: 1024,
+            index_slots: 0,
+            index_items: 0,
             sync_flush: choose.chance(600, "plan.sync_flush"),
             flush_interval_us: *pick(choose, &[10_000, 500_000], "plan.flush_interval"),
         }

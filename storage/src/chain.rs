@@ -246,7 +246,8 @@ impl Chain {
     }
 }
 
-fn open<D: Disk>(disk: &mut D, op: Op<'_>) -> Result<FileId, Fault> {
+/// Performs an operation that yields an open file.
+pub(crate) fn open<D: Disk>(disk: &mut D, op: Op<'_>) -> Result<FileId, Fault> {
     match disk.perform(op)? {
         Done::Opened { file, .. } => Ok(file),
         Done::Finished | Done::Measured(_) => {

@@ -3,8 +3,8 @@
 //! ```text
 //!  0        8         16       24              32             40            48        56
 //!  | physic | logics  | index  | masterFlushed | confirm      | "HOTFIRE2"  | flushed | queued |
-//!  64        72        80                       88
-//!  | indexed | checked | CRC of bytes 0 to 40    | CRC of bytes 40 to 88, 4 bytes, zeros to 4096
+//!  64        72        80          88                     96
+//!  | indexed | checked | last item | CRC of bytes 0 to 40  | CRC of 40 to 96, zeros to 4096
 //! ```
 //!
 //! Apache reads the first 40 bytes, which say *when*; a clock that jumped makes them guess. The
@@ -33,11 +33,11 @@ const NAME: &[u8; 7] = b"HOTFIRE";
 /// Where our part begins.
 const OWN: usize = 40;
 /// Where the CRC of Apache's part lies, the last field of ours.
-const TIMES_CRC: usize = 80;
+const TIMES_CRC: usize = 88;
 /// Where the CRC of our part lies.
-const OWN_CRC: usize = 88;
-/// `checked`, if no position is.
-const UNCHECKED: u64 = u64::MAX;
+const OWN_CRC: usize = 96;
+/// What stands for no position.
+const NOWHERE: u64 = u64::MAX;
 
 /// Positions that only Hotfire writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub struct Durable {
     /// From here on each record ends in a CRC over all of its bytes; `None`: no such position.
     /// Who lets a record without one into the log takes this back first, durably.
     pub checked: Option<Physical>,
+    /// Of the records below `indexed`, the last one that has an index item; `None`: none has.
+    pub last_item: Option<Physical>,
 }
 
 /// Why a checkpoint says nothing.
@@ -107,10 +109,10 @@ impl Checkpoint {
         for (slot, value) in bytes.chunks_exact_mut(8).zip(times) {
             slot.copy_from_slice(&value.to_be_bytes());
         }
-        if let Some(Durable { flushed, queued, indexed, checked }) = self.durable {
+        if let Some(Durable { flushed, queued, indexed, checked, last_item }) = self.durable {
             let times = u64::from(crc32fast::hash(&bytes[..OWN]));
-            let checked = checked.map_or(UNCHECKED, Physical::get);
-            let own = [flushed.get(), queued.get(), indexed.get(), checked, times];
+            let [checked, item] = [checked, last_item].map(|at| at.map_or(NOWHERE, Physical::get));
+            let own = [flushed.get(), queued.get(), indexed.get(), checked, item, times];
             bytes[OWN..OWN + 7].copy_from_slice(NAME);
             bytes[OWN + 7] = b'0' + VERSION;
             for (slot, value) in bytes[OWN + 8..OWN_CRC].chunks_exact_mut(8).zip(own) {
@@ -152,11 +154,13 @@ fn own_part(bytes: &[u8]) -> Result<Option<Durable>, Unreadable> {
         return Ok(None);
     }
     let position = |at| Physical::new(int(at));
+    let position_if = |at| Some(position(at)).filter(|at| at.get() != NOWHERE);
     Ok(Some(Durable {
         flushed: position(OWN + 8),
         queued: position(OWN + 16),
         indexed: position(OWN + 24),
-        checked: Some(position(OWN + 32)).filter(|at| at.get() != UNCHECKED),
+        checked: position_if(OWN + 32),
+        last_item: position_if(OWN + 40),
     }))
 }
 
@@ -176,6 +180,7 @@ mod tests {
                 queued: Physical::new(800),
                 indexed: Physical::new(700),
                 checked: Some(Physical::new(600)),
+                last_item: Some(Physical::new(500)),
             }),
         }
     }
@@ -186,7 +191,8 @@ mod tests {
         assert_eq!(Checkpoint::decode(&sample.encode()), Ok(sample));
         assert_eq!(sample.safe_time(), Wall::from_millis(6_000));
         assert_eq!(Checkpoint::default().safe_time(), Wall::from_millis(0));
-        sample.durable.as_mut().expect("a sample").checked = None;
+        let durable = sample.durable.as_mut().expect("a sample");
+        (durable.checked, durable.last_item) = (None, None);
         assert_eq!(Checkpoint::decode(&sample.encode()), Ok(sample));
         assert_eq!(Checkpoint::decode(b""), Err(Unreadable::Damaged));
     }

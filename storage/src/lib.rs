@@ -10,6 +10,7 @@
 //! | `chain`, `commit_log` | equal-sized files as one address space; the log in them |
 //! | [`queue`], `consume_queue`, `batch_queue`, `dispatch` | units, and the record they come from |
 //! | `queue_ext` | what an ordinary queue says of a record besides |
+//! | `index` | records by key |
 //! | [`recover`], `resync`, [`checkpoint`] | from whatever a crash left to a store that can serve |
 //! | [`store`], [`settings`] | all of it as one machine |
 //! | [`audit`] | every invariant of the formats, looked for on a disk as it lies |
@@ -24,6 +25,7 @@ mod consume_queue;
 pub mod dialect;
 mod dispatch;
 pub mod documents;
+mod index;
 pub mod mapped;
 pub mod plain;
 pub mod position;
@@ -41,10 +43,11 @@ pub mod time;
 
 pub use consume_queue::Unit;
 pub use dispatch::light_queues;
+pub use index::KeyKind;
 pub use queue::{Kind, QueueRange};
 pub use recover::{OpenError, Opened, Progress, Stage, Watch};
 pub use settings::Settings;
 pub use store::{
-    AppendError, Appended, Boundary, Kept, LoadError, Loaded, LogFile, QueueView, Store,
+    AppendError, Appended, Boundary, Kept, LoadError, Loaded, LogFile, Query, QueueView, Store,
     StoreEvent, load,
 };

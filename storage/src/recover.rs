@@ -17,6 +17,8 @@
 //! to a new recovery of the thorough kind; every step may be repeated. When it is done everything
 //! readable is on the medium: *flushed* is *written*.
 //!
+//! The index is settled last, over a log that stands: see `index`.
+//!
 //! The `abort` file also says whose process died. If it was not ours, it may have appended without
 //! having written a checkpoint yet, so ours is older than the log. What it says of log and queues
 //! is then still true, as nobody takes back what is durable: Apache cuts a log only at a bad
@@ -25,7 +27,9 @@
 //! a crash, and its records have no CRC. Neither is believed.
 
 mod damaged;
+mod index;
 mod load;
+mod opened;
 mod progress;
 mod refusal;
 mod repair;
@@ -34,15 +38,17 @@ use self::load::Before;
 use crate::checkpoint::{self, Checkpoint, Durable};
 use crate::commit_log::CommitLog;
 use crate::dispatch::{Facts, LIGHT_QUEUE_ID};
+use crate::index::Index;
 use crate::position::Physical;
 use crate::queue::{Entry, Kind};
 use crate::queues::Queues;
-use crate::record::{Crc, Damage, Record, Verdict};
+use crate::record::{Crc, Record, Verdict};
 use crate::resync::{good, next_good, rest};
 use crate::seam::{Disk, Fault, Op};
 use crate::settings::Settings;
 use crate::time::Wall;
 
+pub use opened::Opened;
 pub(crate) use progress::Teller;
 pub use progress::{Progress, Stage, Watch};
 pub use refusal::OpenError;
@@ -56,31 +62,11 @@ pub(crate) const ABORT: &str = "abort";
 /// How the content of ours ends, behind the process id.
 const ABORT_OURS: &str = " hotfire\n";
 
-/// What opening a store found and did, for one line in the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Opened {
-    /// The broker before stopped in order.
-    pub clean: bool,
-    /// Files of the log.
-    pub log_files: usize,
-    /// Where checking began.
-    pub scanned_from: Physical,
-    /// Where the log ends.
-    pub end: Physical,
-    /// Good records read.
-    pub records: u64,
-    /// Of those, records whose units were written again.
-    pub dispatched: u64,
-    /// What lay at the end, if it was not merely unused: a torn or stale record.
-    pub cut: Option<Damage>,
-    /// Queues.
-    pub queues: usize,
-}
-
 /// A store at rest, ready to serve.
 pub(crate) struct Recovered {
     pub(crate) log: CommitLog,
     pub(crate) queues: Queues,
+    pub(crate) index: Index,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) last_store_time: Wall,
     pub(crate) opened: Opened,
@@ -105,6 +91,9 @@ struct Recovery<'a, D: Disk> {
     foreign: bool,
     log: CommitLog,
     queues: Queues,
+    index: Index,
+    /// Index files of a wrong length, and those behind them.
+    unfit: Vec<String>,
     /// Queues that know less than the log.
     broken: repair::Broken,
     opened: Opened,
@@ -127,7 +116,7 @@ pub(crate) fn recover<D: Disk>(
     if before == Before::DiedForeign
         && let Some(durable) = &mut checkpoint.durable
     {
-        (durable.indexed, durable.checked) = (Physical::ZERO, None);
+        *durable = Durable { indexed: Physical::ZERO, checked: None, last_item: None, ..*durable };
     }
     let foreign = before == Before::DiedForeign || checkpoint.durable.is_none();
     let mut loaded = load::files(disk, settings, is_batch, clean, &mut teller)?;
@@ -149,7 +138,7 @@ pub(crate) fn recover<D: Disk>(
     for path in &loaded.stale {
         disk.perform(Op::Remove { path })?;
     }
-    let (log, queues) = (CommitLog::new(loaded.log), loaded.queues);
+    let (log, queues, index) = (CommitLog::new(loaded.log), loaded.queues, loaded.index);
     let opened = Opened { clean, ..Opened::default() };
     let mut recovery = Recovery {
         disk,
@@ -161,6 +150,8 @@ pub(crate) fn recover<D: Disk>(
         foreign,
         log,
         queues,
+        index,
+        unfit: loaded.unfit,
         broken: loaded.broken,
         opened,
         newest: None,
@@ -201,8 +192,8 @@ fn refuse_rot(
 fn forsake_units<D: Disk>(disk: &mut D, checkpoint: &mut Checkpoint) -> Result<(), Fault> {
     let flushed = checkpoint.durable.map_or(Physical::ZERO, |durable| durable.flushed);
     // Without positions the times would be believed, so there must be some from now on.
-    let checked = checkpoint.durable.and_then(|durable| durable.checked);
-    let lowered = Some(Durable { flushed, checked, ..Durable::default() });
+    let kept = checkpoint.durable.unwrap_or_default();
+    let lowered = Some(Durable { flushed, queued: Physical::ZERO, ..kept });
     if checkpoint.durable == lowered {
         return Ok(());
     }
@@ -227,6 +218,7 @@ impl<D: Disk> Recovery<'_, D> {
         self.cut_log(plan.scan_from, end)?;
         self.repair(end)?;
         self.settle_queues(end)?;
+        self.settle_index(end)?;
         self.make_room()?;
         Ok(self.write_checkpoint(end)?)
     }
@@ -467,7 +459,9 @@ impl<D: Disk> Recovery<'_, D> {
 
     fn write_checkpoint(&mut self, end: Physical) -> Result<(), Fault> {
         let mut next = self.checkpoint;
-        next.durable = Some(Durable { flushed: end, queued: end, indexed: end, checked: None });
+        let durable = Durable { flushed: end, queued: end, ..Durable::default() };
+        next.durable = Some(durable);
+        self.index_promise(&mut next, end);
         if let Some((at, stored)) = self.newest {
             (next.physic, next.logics) = (stored, stored);
             next.confirm = i64::try_from(at.get()).unwrap_or(i64::MAX);
@@ -481,11 +475,11 @@ impl<D: Disk> Recovery<'_, D> {
     }
 
     fn finish(self) -> Recovered {
-        let Self { log, queues, checkpoint, mut opened, newest, .. } = self;
+        let Self { log, queues, index, checkpoint, mut opened, newest, .. } = self;
         opened.log_files = log.chain.count();
         opened.end = log.written().end();
         opened.queues = queues.iter().count();
         let last_store_time = newest.map_or(checkpoint.physic, |(_, stored)| stored);
-        Recovered { log, queues, checkpoint, last_store_time, opened }
+        Recovered { log, queues, index, checkpoint, last_store_time, opened }
     }
 }

@@ -11,6 +11,15 @@ pub struct Settings {
     pub batch_queue_dir: String,
     /// Where the extensions of ordinary queues lie.
     pub queue_ext_dir: String,
+    /// Where index files lie.
+    pub index_dir: String,
+    /// Are records indexed by their keys (`messageIndexEnable`)?
+    pub index: bool,
+    /// Slots of an index file (`maxHashSlotNum`). With `index_items` it gives the file's size, and
+    /// files of another size are made anew from the log.
+    pub index_slots: u32,
+    /// Items of an index file, one more than fit (`maxIndexNum`).
+    pub index_items: u32,
     /// Bytes of a CommitLog file (`mappedFileSizeCommitLog`).
     pub commit_log_file: u32,
     /// Bytes of a queue file, rounded up to whole units (`mappedFileSizeConsumeQueue`).
@@ -57,6 +66,10 @@ impl Default for Settings {
             consume_queue_dir: "consumequeue".to_owned(),
             batch_queue_dir: "batchconsumequeue".to_owned(),
             queue_ext_dir: "consumequeue_ext".to_owned(),
+            index_dir: "index".to_owned(),
+            index: true,
+            index_slots: 5_000_000,
+            index_items: 20_000_000,
             commit_log_file: 1 << 30,
             consume_queue_file: 300_000 * 20,
             batch_queue_file: 300_000 * 46,

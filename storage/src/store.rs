@@ -1,9 +1,10 @@
-//! The store: log, queues and checkpoint as one machine over a [`Disk`].
+//! The store: log, queues, index and checkpoint as one machine over a [`Disk`].
 //!
 //! | call | what happens |
 //! |---|---|
 //! | [`Store::open`] | recovery; afterwards everything readable is durable |
-//! | [`Store::append`] | a record in the log's memory and its unit in the queue's, in one turn |
+//! | [`Store::append`] | in one turn: a record in the log's memory, its unit, its keys |
+//! | [`Store::query`] | records by key |
 //! | [`Store::sync`], [`Store::sync_queues`], [`Store::save`] | operations started |
 //! | [`Store::delete_oldest_log_file`] | the log's beginning moves, queues follow |
 //! | [`Store::poll`] | their outcomes, as [`StoreEvent`]s |
@@ -15,6 +16,7 @@
 mod append;
 mod assign;
 mod durable;
+mod index;
 mod prefault;
 mod read;
 mod retire;
@@ -27,6 +29,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::checkpoint::Checkpoint;
 use crate::commit_log::CommitLog;
+use crate::index::Index;
 use crate::position::{Flushed, Physical, Written};
 use crate::queue::{Queue, Side};
 use crate::queues::Queues;
@@ -38,6 +41,7 @@ use crate::time::Wall;
 
 pub use append::{AppendError, Appended};
 pub use durable::{LoadError, Loaded, load};
+pub use index::Query;
 pub use read::{Boundary, QueueView};
 pub use retire::{Kept, LogFile};
 pub use verify::Divergence;
@@ -84,8 +88,14 @@ pub enum StoreEvent {
 /// What a submitted operation was for.
 #[derive(Clone, Debug)]
 enum Task {
+    AllocateIndex,
     AllocateLog,
-    AllocateQueue { topic: Text, id: i32, life: u64, side: Side },
+    AllocateQueue {
+        topic: Text,
+        id: i32,
+        life: u64,
+        side: Side,
+    },
     Checkpoint,
     Delete,
     Leave,
@@ -94,6 +104,7 @@ enum Task {
     Retire,
     Save(&'static str),
     SyncLog,
+    /// A part of a queue, or of an index file.
     SyncQueue,
 }
 
@@ -120,6 +131,7 @@ pub struct Store<D: Disk> {
     settings: Settings,
     log: CommitLog,
     queues: Queues,
+    index: Index,
     /// Topics whose queues hold inner batches.
     batch_topics: BTreeSet<String>,
     ops: Ops,
@@ -166,6 +178,7 @@ impl<D: Disk> Store<D> {
             settings,
             log: found.log,
             queues: found.queues,
+            index: found.index,
             batch_topics,
             ops: Ops::default(),
             events: VecDeque::new(),
@@ -204,6 +217,7 @@ impl<D: Disk> Store<D> {
     fn complete(&mut self, token: Token, outcome: Result<Done, Fault>) {
         let task = self.ops.running.remove(&token).expect("a completion answers a submission");
         match task {
+            Task::AllocateIndex => self.complete_index_room(outcome),
             Task::AllocateLog => {
                 match outcome {
                     Ok(done) => self.log.chain.opened(file_of(done)),
@@ -293,10 +307,10 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    /// Asks again for the files that could not be allocated and are still wanted: the log's, and
-    /// those of queues whose units wait. Appends do so only when they find no room at all, so call
-    /// this some time after a [`StoreEvent::RoomFailed`]. `true` if there was something to ask
-    /// for; an event follows then.
+    /// Asks again for the files that could not be allocated and are still wanted: the log's, those
+    /// of queues whose units wait, the index's. Appends do so only when they find no room at all,
+    /// so call this some time after a [`StoreEvent::RoomFailed`]. `true` if there was something to
+    /// ask for; an event follows then.
     pub fn retry_room(&mut self) -> bool {
         let mut asked = false;
         if self.log.chain.has_failed() && self.log.wants_room() {
@@ -310,6 +324,10 @@ impl<D: Disk> Store<D> {
             failed.map(|((topic, id, _), side)| (Text::from(topic), id, side)).collect();
         for (topic, id, side) in &failed {
             self.ask_queue_file(topic, *id, *side);
+        }
+        if self.index.has_failed() && self.index.wants_room() {
+            self.ask_index_file();
+            asked = true;
         }
         asked || !failed.is_empty()
     }

@@ -1,6 +1,6 @@
 //! The power fails at every kind of moment, recovery included. Afterwards: what was synced is
-//! there, what is there was appended, the queues follow the log, and nothing that was cut ever
-//! comes back.
+//! there, what is there was appended, queues and index follow the log, and nothing that was cut
+//! ever comes back.
 
 mod support;
 
@@ -38,6 +38,8 @@ fn settings(seed: u64) -> Settings {
         consume_queue_file: 200,
         queue_ext: seed.is_multiple_of(2),
         queue_ext_file: 50,
+        index_slots: 3,
+        index_items: 7,
         max_message_size: 600,
         ..Settings::default()
     }
@@ -108,6 +110,13 @@ impl Life<'_> {
         body.resize(8 + usize::try_from(self.dice.below(3) * 91).expect("small"), 7);
         // The clock runs backwards now and then.
         let wall = Wall::from_millis(i64::try_from(self.dice.below(100_000)).expect("small"));
+        let unique = format!("UNIQ_KEY\u{1}{}\u{2}", self.number);
+        let properties = match self.dice.below(4) {
+            0 => String::new(),
+            1 => unique,
+            2 => unique + "KEYS\u{1}a b\u{2}",
+            _ => unique + "TAGS\u{1}t\u{2}",
+        };
         let draft = Draft {
             topic: TOPICS[usize::try_from(topic).expect("small")],
             queue_id: 0,
@@ -119,7 +128,7 @@ impl Life<'_> {
             reconsume_times: 0,
             prepared: Physical::ZERO,
             body: &body,
-            properties: &[],
+            properties: &[properties.as_bytes()],
         };
         match self.store.append(wall, &draft) {
             Ok(appended) => {
@@ -133,6 +142,7 @@ impl Life<'_> {
     }
 
     fn poll(&mut self) {
+        self.store.tend_index();
         while let Some(event) = self.store.poll() {
             match event {
                 StoreEvent::Synced(outcome) => {
@@ -180,6 +190,7 @@ fn check(store: &Store<CrashDisk>, model: &mut Model, flushed: Physical, seed: u
     let found: BTreeMap<_, _> = found.map(|r| (r.physical(), r.body().to_vec())).collect();
     assert_eq!(found.len(), model.len(), "seed {seed}");
     assert!(found == *model, "seed {seed}: records differ from what was appended");
+    assert_eq!(store.indexed_upto(), end, "seed {seed}");
     if let Err(divergence) = store.verify_all() {
         panic!("seed {seed}: {divergence}");
     }

@@ -46,6 +46,8 @@ fn a_lease_outlives_its_file_and_the_blocks_go_with_the_last_lease() {
     let settings = Settings {
         commit_log_file: 1 << 16,
         consume_queue_file: 20 * 4,
+        index_slots: 10,
+        index_items: 100,
         max_message_size: 1 << 15,
         ..Settings::default()
     };

@@ -21,6 +21,8 @@ fn open(dir: &Path) -> Store<MappedDisk> {
     let settings = Settings {
         commit_log_file: 256 * 1024,
         consume_queue_file: 4000,
+        index_slots: 50,
+        index_items: 200,
         max_message_size: 4096,
         ..Settings::default()
     };
@@ -34,7 +36,7 @@ fn body(number: u64) -> Vec<u8> {
 
 fn append(store: &mut Store<MappedDisk>, number: u64) -> Physical {
     let host = std::net::SocketAddr::from(([127, 0, 0, 1], 10911));
-    let body = body(number);
+    let (body, keys) = (body(number), format!("UNIQ_KEY\u{1}{number}\u{2}"));
     let draft = Draft {
         topic: TOPICS[usize::from(number.is_multiple_of(2))],
         queue_id: 0,
@@ -46,7 +48,7 @@ fn append(store: &mut Store<MappedDisk>, number: u64) -> Physical {
         reconsume_times: 0,
         prepared: Physical::ZERO,
         body: &body,
-        properties: &[],
+        properties: &[keys.as_bytes()],
     };
     loop {
         match store.append(Wall::from_millis(1), &draft) {
@@ -73,6 +75,7 @@ fn child() {
             store.sync(synced, written);
             store.sync_queues();
         }
+        store.tend_index();
         while let Some(event) = store.poll() {
             match event {
                 StoreEvent::Synced(outcome) => synced = outcome.expect("a sound disk").end(),

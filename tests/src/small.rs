@@ -16,6 +16,10 @@ pub const LOG_FILE: u32 = 1 << 20;
 pub const QUEUE_FILE: u32 = 2000;
 /// Bytes of a batch queue file: a hundred units.
 pub const BATCH_FILE: u32 = 4600;
+/// Slots of an index file.
+pub const INDEX_SLOTS: u32 = 50;
+/// Items of an index file, one more than fit.
+pub const INDEX_ITEMS: u32 = 200;
 /// The topic whose queues hold inner batches.
 pub const BATCH_TOPIC: &str = "Batches";
 
@@ -25,6 +29,8 @@ pub fn settings() -> Settings {
         commit_log_file: LOG_FILE,
         consume_queue_file: QUEUE_FILE,
         batch_queue_file: BATCH_FILE,
+        index_slots: INDEX_SLOTS,
+        index_items: INDEX_ITEMS,
         max_message_size: 65_536,
         ..Settings::default()
     }
@@ -35,7 +41,8 @@ pub fn conf(root: &Path, port: u16) -> String {
     format!(
         "brokerName=small\nbrokerIP1=127.0.0.1\nbindAddress=127.0.0.1\nlistenPort={port}\n\
          storePathRootDir={}\nmappedFileSizeCommitLog={LOG_FILE}\n\
-         mappedFileSizeConsumeQueue={QUEUE_FILE}\nmaxMessageSize=65536\n",
+         mappedFileSizeConsumeQueue={QUEUE_FILE}\nmaxMessageSize=65536\n\
+         maxHashSlotNum={INDEX_SLOTS}\nmaxIndexNum={INDEX_ITEMS}\n",
         root.display()
     )
 }

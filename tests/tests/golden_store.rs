@@ -12,11 +12,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
+use hotfire_storage::checkpoint::Checkpoint;
 use hotfire_storage::documents::{Document, GroupTable, OffsetTable, TopicConfig, TopicTable};
 use hotfire_storage::mapped::MappedDisk;
 use hotfire_storage::position::{Physical, QueueOffset};
 use hotfire_storage::record::{SysFlag, body_crc, offset_message_id};
-use hotfire_storage::{OpenError, Opened, Settings, Store};
+use hotfire_storage::time::Wall;
+use hotfire_storage::{KeyKind, OpenError, Opened, Query, Settings, Store};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -28,6 +30,16 @@ struct Expected {
     store: Summary,
     topics: BTreeMap<String, BTreeMap<i32, Queue>>,
     consumer_offsets: BTreeMap<String, BTreeMap<i32, i64>>,
+    index_queries: Vec<IndexQuery>,
+}
+
+/// A key, and where Apache found it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IndexQuery {
+    topic: String,
+    key: String,
+    phy_offsets: Vec<u64>,
 }
 
 #[derive(Deserialize)]
@@ -168,6 +180,8 @@ fn settings(config: &BTreeMap<String, String>) -> Settings {
         commit_log_file: number("mappedFileSizeCommitLog"),
         consume_queue_file: number("mappedFileSizeConsumeQueue"),
         batch_queue_file: number("mapperFileSizeBatchConsumeQueue"),
+        index_slots: number("maxHashSlotNum"),
+        index_items: number("maxIndexNum"),
         max_message_size: number("maxMessageSize"),
         delay_levels: delay_levels.collect(),
         light_queues: is("enableLmq") && is("enableMultiDispatch"),
@@ -244,12 +258,63 @@ fn compare(store: &Store<MappedDisk>, expected: &Expected) -> (usize, usize, usi
     (queues, seen, messages)
 }
 
+/// Every key that Apache was asked for is found where, and in the order in which, Apache found it.
+fn compare_index(store: &Store<MappedDisk>, expected: &Expected) {
+    let (begin, end) = (Wall::from_millis(0), Wall::from_millis(i64::MAX));
+    for IndexQuery { topic, key, phy_offsets } in &expected.index_queries {
+        let query = Query { topic, kind: KeyKind::Key, key, begin, end };
+        let mut found = Vec::new();
+        store.query(&query, |at| {
+            found.push(at.get());
+            false
+        });
+        assert_eq!(&found, phy_offsets, "{topic}#{key}");
+    }
+    assert_eq!(expected.index_queries.len(), 40);
+    assert_eq!(store.indexed_upto(), store.written().end());
+}
+
+/// The index files, by name.
+fn index_files(unpacked: &Unpacked) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(unpacked.path("index")).expect("an index");
+    let file = |entry: fs::DirEntry| {
+        let name = entry.file_name().into_string().expect("digits");
+        (name, fs::read(entry.path()).expect("a file"))
+    };
+    let mut files: Vec<_> = entries.map(|entry| file(entry.expect("an entry"))).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn an_index_made_from_the_log_is_apaches_byte_for_byte() {
+    let unpacked = Unpacked::new("store-clean");
+    let theirs = index_files(&unpacked);
+    assert_eq!(theirs.len(), 9);
+    fs::remove_dir_all(unpacked.path("index")).expect("deleted");
+    let (mut store, opened) = unpacked.open().expect("a sound store");
+    assert_eq!(opened.indexed_from.get(), 0, "{opened:?}");
+    compare_index(&store, &expected("store-clean"));
+    store.close().expect("a clean stop");
+    let bytes = |files: Vec<(String, Vec<u8>)>| -> Vec<_> {
+        files.into_iter().map(|(_, bytes)| bytes).collect()
+    };
+    assert!(bytes(index_files(&unpacked)) == bytes(theirs), "the files differ");
+    // What Apache would delete at a start after a crash: nothing but the newest file.
+    let checkpoint = fs::read(unpacked.path("checkpoint")).expect("written at the stop");
+    let until = Checkpoint::decode(&checkpoint).expect("sound").index.as_millis();
+    assert_eq!(until, 1_795_505_547_454);
+}
+
 #[test]
 fn a_store_that_apache_closed_reads_byte_for_byte_and_is_left_as_it_was() {
     let unpacked = Unpacked::new("store-clean");
     let expected = expected("store-clean");
+    let index = index_files(&unpacked);
     let (mut store, opened) = unpacked.open().expect("a sound store");
     assert!(opened.clean && opened.cut.is_none(), "{opened:?}");
+    assert_eq!(opened.indexed_from, opened.end, "{opened:?}");
+    compare_index(&store, &expected);
     let (queues, units, messages) = compare(&store, &expected);
     assert_eq!((queues, messages), (111, 1259), "{units} units");
     assert_eq!(messages as u64, expected.store.messages_in_queues);
@@ -261,13 +326,20 @@ fn a_store_that_apache_closed_reads_byte_for_byte_and_is_left_as_it_was() {
     let (store, opened) = unpacked.open().expect("a sound store");
     assert!(opened.clean && opened.dispatched == 0, "{opened:?}");
     compare(&store, &expected);
+    compare_index(&store, &expected);
+    assert!(index_files(&unpacked) == index, "the index was changed");
 }
 
 #[test]
 fn a_store_whose_broker_was_killed_gets_its_queues_back() {
     let unpacked = Unpacked::new("store-kill9");
+    let index = index_files(&unpacked);
     let (store, opened) = unpacked.open().expect("a sound store");
     assert!(!opened.clean, "{opened:?}");
+    // Six full files are covered by the checkpoint; the seventh, of which the log has more, is not.
+    assert_eq!(opened.indexed_from.get(), 435_715, "{opened:?}");
+    assert!(index_files(&unpacked)[..6] == index[..6], "full files are kept");
+    compare_index(&store, &expected("store-kill9"));
     let (_, units, messages) = compare(&store, &expected("store-kill9"));
     assert_eq!((units, messages), (2978, 2978));
     assert_eq!(store.records_from(store.start()).count(), 2978);
@@ -277,6 +349,7 @@ fn a_store_whose_broker_was_killed_gets_its_queues_back() {
     let (store, opened) = unpacked.open().expect("a sound store");
     assert!(!opened.clean, "{opened:?}");
     compare(&store, &expected("store-kill9"));
+    compare_index(&store, &expected("store-kill9"));
 }
 
 /// Bytes of every extension, by path; those of queues with bitmaps apart.

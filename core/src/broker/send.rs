@@ -240,18 +240,12 @@ impl<D: Disk> Broker<D> {
             .map(Text::from);
         let made = uniq.is_none().then(|| self.unique_key(wall));
         let separator: &[u8] = if raw.is_empty() || raw.ends_with(b"\x02") { b"" } else { b"\x02" };
-        let added = made.as_ref().map_or(["", "", ""], |key| [UNIQ_KEY, "\u{1}", key.as_str()]);
-        let end: &[u8] = if made.is_some() { b"\x02" } else { b"" };
+        // In one piece: who looks for a key looks through one piece at a time.
+        let added = made.as_ref().map_or_else(String::new, |key| {
+            format!("{UNIQ_KEY}\u{1}{key}\u{2}", key = key.as_str())
+        });
         let stamp = self.stamp.clone();
-        let pieces = [
-            raw,
-            separator,
-            stamp.as_bytes(),
-            added[0].as_bytes(),
-            added[1].as_bytes(),
-            added[2].as_bytes(),
-            end,
-        ];
+        let pieces = [raw, separator, stamp.as_bytes(), added.as_bytes()];
         let draft = Draft {
             topic: &send.to.topic,
             queue_id: send.to.queue,

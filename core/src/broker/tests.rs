@@ -14,7 +14,13 @@ use crate::domain::{
 };
 
 fn settings() -> Settings {
-    Settings { commit_log_file: 4096, consume_queue_file: 20 * 20, ..Settings::default() }
+    Settings {
+        commit_log_file: 4096,
+        consume_queue_file: 20 * 20,
+        index_slots: 10,
+        index_items: 20,
+        ..Settings::default()
+    }
 }
 
 fn at(ms: u64) -> Now {

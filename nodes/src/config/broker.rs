@@ -52,6 +52,12 @@ pub struct BrokerConf {
     pub memory: Memory,
     /// Consume queues.
     pub queues: QueueConf,
+    /// Are records indexed by their keys?
+    pub index: bool,
+    /// Slots of an index file.
+    pub index_slots: u32,
+    /// Items of an index file.
+    pub index_items: u32,
     /// How long between looks at what is dirty.
     pub flush_every: Millis,
     /// Dirty pages that are worth a sync.
@@ -120,6 +126,9 @@ impl Default for BrokerConf {
             consume_queue_file: 6_000_000,
             memory: Memory::default(),
             queues: QueueConf::default(),
+            index: true,
+            index_slots: 5_000_000,
+            index_items: 20_000_000,
             flush_every: Millis(500),
             flush_pages: 4,
             flush_thorough: Millis(10_000),
@@ -205,6 +214,9 @@ impl BrokerConf {
         let mut settings = hotfire_storage::Settings {
             commit_log_file: self.commit_log_file,
             consume_queue_file: self.consume_queue_file.next_multiple_of(ENTRY),
+            index: self.index,
+            index_slots: self.index_slots,
+            index_items: self.index_items,
             max_message_size: self.max_message_size,
             delay_levels: self.delay_levels.millis.clone(),
             verify_crc: self.verify_crc,
@@ -307,6 +319,14 @@ const KEYS: &[Key<BrokerConf>] = &[
         "Bytes of a \
          ConsumeQueue file, rounded up to whole entries of 20."
     ),
+    row!("messageIndexEnable", index, switch, "Messages are found by their keys."),
+    row!(
+        "maxHashSlotNum",
+        index_slots,
+        whole(1..=1 << 30),
+        "Slots of an index file, 4 bytes each."
+    ),
+    row!("maxIndexNum", index_items, whole(2..=1 << 30), "Items of an index file, 20 bytes each."),
     row!(
         "flushIntervalCommitLog",
         flush_every,

@@ -86,11 +86,11 @@ pub const STORE: &str = "\
     logicalDiskSpaceCleanForciblyThreshold mappedFileSizeTimerLog \
     mappedFileSwapEnable maxAsyncPutMessageRequests \
     maxBatchDeleteFilesNum maxChecksumRange maxFilterMessageSize maxHaTransferByteInSecond \
-    maxHashSlotNum maxIndexNum maxMsgsNumBatch maxOffsetMapSize \
+    maxMsgsNumBatch maxOffsetMapSize \
     maxRecoveryCommitlogFiles maxSlaveResendLength maxSlaveSizeInMaster maxTopicLength \
     maxTransferBytesOnMessageInDisk maxTransferBytesOnMessageInMemory \
     maxTransferCountOnMessageInDisk maxTransferCountOnMessageInMemory memTableFlushIntervalMs \
-    messageDelayLevelExt messageIndexEnable messageIndexSafe minInSyncReplicas \
+    messageDelayLevelExt messageIndexSafe minInSyncReplicas \
     multiDispatchEnable offsetCheckInSlave osPageCacheBusyTimeOutMills preferredLeaderId \
     pullBatchMaxMessageCount putConsumeQueueDataByFileChannel putMessageTimeout \
     putMsgIndexHightWater readOnlyCommitLogStorePaths readUnCommitted \

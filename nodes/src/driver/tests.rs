@@ -49,7 +49,12 @@ fn broker(addr: &str, name_servers: usize) -> Broker<PlainDisk> {
     };
     let mut config = BrokerConfig::new(identity, addr.parse().expect("an address"), addr.into());
     config.name_servers = name_servers;
-    let settings = Settings { commit_log_file: 1 << 20, ..Settings::default() };
+    let settings = Settings {
+        commit_log_file: 1 << 20,
+        index_slots: 10,
+        index_items: 20,
+        ..Settings::default()
+    };
     Broker::open(PlainDisk::default(), settings, config, rt::now()).expect("opens").0
 }
 

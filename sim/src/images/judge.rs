@@ -165,6 +165,7 @@ impl Image<'_> {
             }
             let later = self.medium.next_due().unwrap_or(Mono::ZERO);
             self.medium.advance(later);
+            store.tend_index();
             while let Some(event) = store.poll() {
                 if let StoreEvent::Synced(outcome) = event {
                     let upto = outcome.map_err(|fault| Violation::new("a sync succeeds", fault))?;

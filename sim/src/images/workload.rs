@@ -36,6 +36,8 @@ pub(super) fn settings(work: &mut Stream) -> Settings {
         queue_ext: work.chance(300, "work.queue_ext"),
         queue_ext_file: *pick(work, &[1024, 100, 50], "work.queue_ext_file"),
         max_message_size: 600,
+        index_slots: *pick(work, &[8, 1, 3], "work.index_slots"),
+        index_items: *pick(work, &[40, 8, 2], "work.index_items"),
         ..Settings::default()
     }
 }
@@ -146,7 +148,7 @@ fn properties(kind: Kind, number: u64, inner: (u64, u64), light: [u64; 2]) -> St
             "INNER_MULTI_DISPATCH\u{1}{},{}\u{2}INNER_MULTI_QUEUE_OFFSET\u{1}{},{}\u{2}",
             LIGHT[0], LIGHT[1], light[0], light[1]
         ),
-        _ => format!("TAGS\u{1}t{}\u{2}", number % 3),
+        _ => format!("UNIQ_KEY\u{1}{number:05}\u{2}TAGS\u{1}t{}\u{2}", number % 3),
     }
 }
 
@@ -300,6 +302,7 @@ impl Lives {
             self.medium.advance(Mono::from_micros(self.now));
         }
         let (mut flushed, mut saved) = (self.known.flushed, self.known.saved);
+        store.tend_index();
         while let Some(event) = store.poll() {
             match event {
                 StoreEvent::Synced(Ok(upto)) => flushed = flushed.max(upto.end().get()),

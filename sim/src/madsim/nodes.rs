@@ -226,6 +226,8 @@ fn settings(plan: &Plan) -> Settings {
         consume_queue_file: plan.store.consume_queue_file,
         queue_ext: plan.store.queue_ext,
         queue_ext_file: plan.store.queue_ext_file,
+        index_slots: plan.store.index_slots,
+        index_items: plan.store.index_items,
         ..Settings::default()
     }
 }

@@ -80,8 +80,13 @@ impl Rig {
 
     /// Starts the broker, unless that kills it; everything that must hold then is checked.
     fn open(&mut self, dies_at: Option<u64>) -> bool {
-        let settings =
-            Settings { commit_log_file: self.file, consume_queue_file: 40, ..Settings::default() };
+        let settings = Settings {
+            commit_log_file: self.file,
+            consume_queue_file: 40,
+            index_slots: 2,
+            index_items: 3,
+            ..Settings::default()
+        };
         let identity = BrokerIdentity {
             cluster: "c".into(),
             broker_name: NAME.into(),

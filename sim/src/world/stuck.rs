@@ -44,7 +44,12 @@ impl Rig {
         let host = "10.0.0.1:10911".parse().expect("an address");
         let config =
             BrokerConfig { flush, ..BrokerConfig::new(identity, host, "10.0.0.1:10912".into()) };
-        let settings = Settings { commit_log_file: 65_536, ..Settings::default() };
+        let settings = Settings {
+            commit_log_file: 65_536,
+            index_slots: 10,
+            index_items: 100,
+            ..Settings::default()
+        };
         let opened = Broker::open(medium.mount(), settings, config, now(0));
         let (broker, _) = opened.unwrap_or_else(|error| panic!("{error}"));
         Self { medium, broker, opaque: 0 }

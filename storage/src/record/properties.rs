@@ -44,8 +44,13 @@ pub fn find_in<'a>(pieces: &[&'a [u8]], key: &str) -> Option<&'a [u8]> {
 
 /// Java's `String.hashCode`: over UTF-16 code units, wrapping.
 pub fn java_hash(text: &str) -> i32 {
+    java_hash_on(0, text)
+}
+
+/// The hash of a text that begins with one whose hash is `before`, and goes on with `text`.
+pub fn java_hash_on(before: i32, text: &str) -> i32 {
     text.encode_utf16()
-        .fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
+        .fold(before, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
 }
 
 /// The tags code of a ConsumeQueue unit (store.md 5.1): the sign-extended hash of the tags, 0

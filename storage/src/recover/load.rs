@@ -1,14 +1,15 @@
 //! What lies on the disk, before anything is changed.
 
-use crate::chain::{Chain, ChainError};
+use crate::chain::{self, Chain, ChainError, UNNAMED};
 use crate::checkpoint::{self, Checkpoint, Durable, Unreadable};
+use crate::index::{Index, IndexFile, Name};
 use crate::position::Physical;
 use crate::queue::{Kind, Queue};
 use crate::queue_ext;
 use crate::queues::Queues;
 use crate::recover::repair::Broken;
 use crate::recover::{ABORT, ABORT_OURS, OpenError, Teller, damaged};
-use crate::seam::{Disk, Fault};
+use crate::seam::{Disk, Fault, Op};
 use crate::settings::Settings;
 
 /// What Apache calls the sizes of files.
@@ -34,6 +35,10 @@ struct Place<'a> {
 pub(super) struct Loaded {
     pub(super) log: Chain,
     pub(super) queues: Queues,
+    /// The index, with the files that were found, none of them judged.
+    pub(super) index: Index,
+    /// Index files of a wrong length, and those behind the first of them; newest first.
+    pub(super) unfit: Vec<String>,
     /// Leftovers, to be removed.
     pub(super) stale: Vec<String>,
     /// Queues whose files are damaged, to be computed from the log.
@@ -101,13 +106,16 @@ pub(super) fn files<D: Disk>(
     let dir = settings.commit_log_dir.clone();
     let log = Chain::load(disk, dir, file_len, &mut stale);
     let log = log.map_err(|error| refusal(error, file_len, LOG_SETTING))?;
-    let mut loaded = Loaded { log, queues: Queues::default(), stale, broken: Broken::new() };
+    let index = Index::new(settings).map_err(OpenError::Settings)?;
+    let (queues, unfit, broken) = (Queues::default(), Vec::new(), Broken::new());
+    let mut loaded = Loaded { log, queues, index, unfit, stale, broken };
     for kind in [Kind::Batch, Kind::Simple] {
         loaded.load_kind(disk, settings, kind, is_batch, clean, teller)?;
     }
     if settings.queue_ext {
         loaded.forsake_orphans(disk, &settings.queue_ext_dir)?;
     }
+    loaded.load_index(disk)?;
     Ok(loaded)
 }
 
@@ -216,6 +224,30 @@ impl Loaded {
         for (topic, id) in queues_in(disk, root)? {
             if self.queues.get(&topic, id).is_none() {
                 self.forsake(disk, &format!("{root}/{topic}/{id}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Index files, as far as they have the right length. What they say can be computed from the
+    /// log, so nothing about them is a reason not to start.
+    fn load_index<D: Disk>(&mut self, disk: &mut D) -> Result<(), Fault> {
+        let dir = self.index.dir().to_owned();
+        // Without an index its files are left alone.
+        let Some(shape) = self.index.shape() else { return Ok(()) };
+        for entry in disk.list(&dir)?.into_iter().filter(|entry| !entry.is_dir) {
+            let path = format!("{dir}/{}", entry.name);
+            match (Name::parse(&entry.name), entry.name.strip_suffix(UNNAMED)) {
+                (Some(name), _) if entry.len == shape.file_len() && self.unfit.is_empty() => {
+                    let file = chain::open(disk, Op::Open { path: &path })?;
+                    self.index.adopt(IndexFile::found(disk, name, file));
+                }
+                (Some(name), _) => {
+                    self.index.avoid(name);
+                    self.unfit.insert(0, path);
+                }
+                (None, Some(name)) if Name::parse(name).is_some() => self.stale.push(path),
+                (None, _) => {}
             }
         }
         Ok(())

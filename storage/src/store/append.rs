@@ -223,6 +223,7 @@ impl<D: Disk> Store<D> {
         self.log.publish(span.len);
         self.newest = (wall, span.at);
         self.dispatch(&facts, draft.queue_id);
+        self.index(&facts);
         span
     }
 

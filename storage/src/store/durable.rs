@@ -7,7 +7,7 @@ use crate::checkpoint;
 use crate::position::{Flushed, Physical, Written};
 use crate::queue::Side;
 use crate::recover::ABORT;
-use crate::seam::{Disk, Fault, Op};
+use crate::seam::{Disk, Fault, FileId, Op};
 use crate::text::Text;
 use crate::time::Wall;
 
@@ -30,6 +30,10 @@ pub(super) struct QueueSync {
     todo: VecDeque<Dirty>,
     /// What the part under way makes durable of the first of them.
     upto: u64,
+    /// Parts of index files that are not submitted.
+    index: VecDeque<(FileId, u64, u64)>,
+    /// What of the index is durable when all is done.
+    indexed: Indexed,
     /// The store closes: no further part, and nothing is claimed.
     is_abandoned: bool,
     /// Every unit of the records below was in a file by then.
@@ -46,6 +50,16 @@ struct Dirty {
     life: u64,
     side: Side,
     end: u64,
+}
+
+/// The index, as far as a sync of it reaches.
+#[derive(Debug, Default)]
+struct Indexed {
+    /// The items of each file.
+    counts: Vec<(FileId, u32)>,
+    upto: Physical,
+    last_item: Option<Physical>,
+    full_until: Option<Wall>,
 }
 
 /// A state file, as it was found.
@@ -157,13 +171,24 @@ impl<D: Disk> Store<D> {
             Dirty { topic, id, life, side, end }
         });
         let todo = todo.collect();
-        let sync = QueueSync { todo, upto: 0, is_abandoned: false, queued, logics };
+        let (index, indexed) = (self.index.unsynced().collect(), self.indexed_now());
+        let sync = QueueSync { todo, upto: 0, index, indexed, is_abandoned: false, queued, logics };
         self.queue_sync = Some(sync);
         self.sync_next_part();
     }
 
-    /// Submits the next part, or what ends the sync. Queues that were deleted meanwhile have
-    /// nothing to be made durable.
+    fn indexed_now(&self) -> Indexed {
+        let upto = self.index.upto(self.written().end());
+        Indexed {
+            counts: self.index.counts(),
+            upto,
+            last_item: self.index.last_item(&self.disk, upto),
+            full_until: self.index.full_until(),
+        }
+    }
+
+    /// Submits the next part, or what ends the sync. Queues and index files that were deleted
+    /// meanwhile have nothing to be made durable.
     fn sync_next_part(&mut self) {
         let sync = self.queue_sync.as_mut().expect("a sync of the queues runs");
         while let Some(Dirty { topic, id, life, side, end }) = sync.todo.front() {
@@ -176,8 +201,15 @@ impl<D: Disk> Store<D> {
             }
             sync.todo.pop_front();
         }
+        while let Some((file, from, to)) = sync.index.pop_front() {
+            if self.index.has(file) {
+                self.ops.submit(&mut self.disk, Task::SyncQueue, Op::Sync { file, from, to });
+                return;
+            }
+        }
         let (queued, logics) = (sync.queued, sync.logics);
-        self.move_checkpoint(queued, logics);
+        let indexed = std::mem::take(&mut sync.indexed);
+        self.move_checkpoint(queued, logics, &indexed);
         let bytes = &self.checkpoint.encode();
         let op = Op::Replace { path: checkpoint::PATH, bytes };
         self.ops.submit(&mut self.disk, Task::Checkpoint, op);
@@ -191,9 +223,11 @@ impl<D: Disk> Store<D> {
             self.events.push_back(StoreEvent::QueuesSynced(Err(fault)));
             return;
         }
-        let Dirty { topic, id, life, side, .. } =
-            sync.todo.front().expect("the part is one of these");
-        if let Some(queue) = self.queues.get_mut(topic, *id).filter(|queue| queue.life == *life) {
+        // Parts of the index come behind those of the queues.
+        if let Some(Dirty { topic, id, life, side, .. }) = sync.todo.front()
+            && let Some(queue) = self.queues.get_mut(topic, *id)
+            && queue.life == *life
+        {
             queue.set_synced(*side, sync.upto);
         }
         if sync.is_abandoned {
@@ -203,11 +237,16 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    fn move_checkpoint(&mut self, queued: Physical, logics: Wall) {
+    fn move_checkpoint(&mut self, queued: Physical, logics: Wall, indexed: &Indexed) {
         let flushed = self.flushed.end();
         self.checkpoint.logics = logics;
-        let checked = self.checkpoint.durable.and_then(|durable| durable.checked);
-        let durable = checkpoint::Durable { flushed, queued, indexed: queued, checked };
+        let before = self.checkpoint.durable.unwrap_or_default();
+        let mut durable = checkpoint::Durable { flushed, queued, ..before };
+        if self.index.is_enabled() {
+            self.index.set_synced(&indexed.counts);
+            (durable.indexed, durable.last_item) = (indexed.upto, indexed.last_item);
+            self.checkpoint.index = indexed.full_until.unwrap_or_default();
+        }
         self.checkpoint.durable = Some(durable);
         if flushed == self.written().end() {
             self.checkpoint.physic = self.newest.0;
@@ -253,7 +292,9 @@ impl<D: Disk> Store<D> {
         for queue in self.queues.iter_mut() {
             queue.finish(&mut self.disk)?;
         }
-        self.move_checkpoint(end, self.newest.0);
+        self.index.finish(&mut self.disk, &self.log)?;
+        let indexed = self.indexed_now();
+        self.move_checkpoint(end, self.newest.0, &indexed);
         let bytes = &self.checkpoint.encode();
         self.disk.perform(Op::Replace { path: checkpoint::PATH, bytes })?;
         self.disk.perform(Op::Remove { path: ABORT })?;

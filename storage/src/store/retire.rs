@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  1. delete_oldest_log_file   the file leaves the log; it is deleted, its directory synced
-//!  2. follow_log_start         each queue: minimum corrected, spent files deleted one by one
+//!  2. follow_log_start         each queue: minimum corrected, spent files deleted one by one;
+//!                              at last index files that speak only of what is gone
 //! ```
 //!
 //! **Order.** One file at a time, oldest first, each deletion durable before the next begins: a
@@ -135,6 +136,7 @@ impl<D: Disk> Store<D> {
             let next = self.queues.key_after(after).map(|(topic, id)| (Text::from(topic), id));
             let Some((topic, id)) = next else {
                 self.following = None;
+                self.expire_index();
                 return false;
             };
             let queue = self.queues.get_mut(&topic, id).expect("it was just found");

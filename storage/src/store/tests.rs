@@ -2,6 +2,7 @@
 
 mod durable;
 mod extension;
+mod index;
 mod many;
 mod retire;
 mod room;
@@ -21,6 +22,8 @@ fn settings() -> Settings {
         commit_log_file: 1024,
         consume_queue_file: 100,
         batch_queue_file: 92,
+        index_slots: 8,
+        index_items: 30,
         max_message_size: 700,
         light_queues: true,
         ..Settings::default()
@@ -49,6 +52,7 @@ fn draft<'a>(topic: &'a str, body: &'a [u8], properties: &'a [&'a [u8]]) -> Draf
 }
 
 fn events(store: &mut Store<PlainDisk>) -> Vec<StoreEvent> {
+    store.tend_index();
     std::iter::from_fn(|| store.poll()).collect()
 }
 

@@ -10,27 +10,38 @@ use crate::queue::{Kind, Side};
 use crate::record::properties;
 use crate::seam::Disk;
 
-/// How the queues differ from what the log says.
+/// How what is derived differs from what the log says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "queue {topic}/{queue_id}, offset {offset}: the log says {expected:?} and tags {tags:?}, \
-     the unit {found:?} and {found_tags:?}"
-)]
-pub struct Divergence {
-    /// The queue's topic.
-    pub topic: String,
-    /// The queue within it.
-    pub queue_id: i32,
-    /// The offset in question.
-    pub offset: QueueOffset,
-    /// Where the log holds that message.
-    pub expected: Option<Physical>,
-    /// Where the queue says it is.
-    pub found: Option<Physical>,
-    /// The message's tags code.
-    pub tags: Option<i64>,
-    /// What the queue says it is, extension included.
-    pub found_tags: Option<i64>,
+pub enum Divergence {
+    /// An index file differs.
+    #[error("{file}: {what}")]
+    Index {
+        /// Its path; the directory's, if something is missing behind the last file.
+        file: String,
+        /// In what.
+        what: String,
+    },
+    /// A queue differs.
+    #[error(
+        "queue {topic}/{queue_id}, offset {offset}: the log says {expected:?} and tags {tags:?}, \
+         the unit {found:?} and {found_tags:?}"
+    )]
+    Queue {
+        /// The queue's topic.
+        topic: String,
+        /// The queue within it.
+        queue_id: i32,
+        /// The offset in question.
+        offset: QueueOffset,
+        /// Where the log holds that message.
+        expected: Option<Physical>,
+        /// Where the queue says it is.
+        found: Option<Physical>,
+        /// The message's tags code.
+        tags: Option<i64>,
+        /// What the queue says it is, extension included.
+        found_tags: Option<i64>,
+    },
 }
 
 /// What a queue says of a message.
@@ -51,6 +62,7 @@ impl<D: Disk> Store<D> {
             assert!(durable.queued <= self.written().end(), "a checkpoint never runs ahead");
             assert!(durable.indexed <= self.written().end(), "a checkpoint never runs ahead");
         }
+        self.index.verify();
         for (topic, id, queue) in self.queues.iter() {
             queue.verify();
             let Some(unit) = queue.last(&self.disk) else { continue };
@@ -71,7 +83,8 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    /// Recomputes every queue from the log and compares: queues are a pure function of the log.
+    /// Recomputes every queue, and the index, from the log and compares: they are a pure function
+    /// of it.
     /// Reads everything; for tests. Units of records that the log no longer holds, and queues
     /// that were deleted, are not compared.
     pub fn verify_all(&self) -> Result<(), Divergence> {
@@ -83,7 +96,7 @@ impl<D: Disk> Store<D> {
             let range = queue.range(&self.disk, self.start());
             let diverges = |offset, found: Option<Place>| {
                 let expected: Option<&Place> = expected.get(&offset);
-                Err(Divergence {
+                Err(Divergence::Queue {
                     topic: topic.to_owned(),
                     queue_id: id,
                     offset,
@@ -114,7 +127,8 @@ impl<D: Disk> Store<D> {
                 return diverges(range.max, None);
             }
         }
-        Ok(())
+        let index = self.index.check(&self.disk, &self.log);
+        index.map_err(|(file, what)| Divergence::Index { file, what })
     }
 
     fn recompute(&self) -> BTreeMap<(&str, i32), BTreeMap<QueueOffset, Place>> {
@@ -163,5 +177,9 @@ impl<D: Disk> Store<D> {
                 into(queue.end(side));
             }
         }
+        for (_, items) in self.index.counts() {
+            into(u64::from(items));
+        }
+        into(self.index.upto(self.written().end()).get());
     }
 }
