@@ -119,6 +119,9 @@ pub struct AppendArgs {
     /// Bytes of a body
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..4 << 20))]
     pub size: u32,
+    /// Records a second, at most [default: as many as it can]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub rate: Option<u64>,
     /// MiB of a CommitLog file
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(8..=2047))]
     pub file_mib: u32,

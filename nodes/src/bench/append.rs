@@ -1,10 +1,10 @@
-//! The store alone: records appended into fresh files as fast as one thread can, with pages made
-//! present ahead of the writer and without.
+//! The store alone: records appended into fresh files by one thread, with pages made present ahead
+//! of the writer and without.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use hotfire_storage::mapped::MappedDisk;
@@ -34,6 +34,7 @@ pub fn run(args: &AppendArgs) -> Result<AppendReport, Failure> {
         records: args.records,
         size: args.size,
         file_mib: args.file_mib,
+        rate: args.rate,
         without: pass(args, settings(0))?,
         with: pass(args, settings(default))?,
     })
@@ -67,11 +68,21 @@ fn pass(args: &AppendArgs, settings: Settings) -> Result<AppendPass, Failure> {
             while store.poll().is_some() {}
             let took = u64::try_from(turn.elapsed().as_micros()).unwrap_or(LONGEST);
             turns.saturating_record(took);
+            pace(begun, number, args.rate);
             turn = Instant::now();
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
     Ok(AppendPass { seconds, turn_us: Percentiles::of(&turns) })
+}
+
+/// Waits until so many records may have been appended. A sleep would be longer than a turn.
+fn pace(begun: Instant, records: u64, rate: Option<u64>) {
+    let Some(rate) = rate else { return };
+    let due = begun + Duration::from_nanos(records.saturating_mul(1_000_000_000) / rate);
+    while Instant::now() < due {
+        std::thread::yield_now();
+    }
 }
 
 fn append(store: &mut Store<MappedDisk>, draft: &Draft<'_>) -> Result<(), Failure> {

@@ -96,6 +96,8 @@ pub struct AppendReport {
     pub size: u32,
     /// MiB of a file.
     pub file_mib: u32,
+    /// Most records a second, if they were held back.
+    pub rate: Option<u64>,
     /// Each first store to a page waits for the system.
     pub without: AppendPass,
     /// Pages are made present ahead.
@@ -107,6 +109,9 @@ impl fmt::Display for AppendReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { records, size, file_mib, .. } = self;
         write!(f, "append: {records} records of {size} bytes into files of {file_mib} MiB")?;
+        if let Some(rate) = self.rate {
+            write!(f, ", at most {rate} a second")?;
+        }
         for (name, pass) in
             [("pages as they come", &self.without), ("pages made present", &self.with)]
         {

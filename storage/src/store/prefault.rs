@@ -13,16 +13,18 @@
 //! How far ahead? Pages are dirty once they are present, and are written as zeros if the writer is
 //! slow to come; and they are memory. So the reach is not fixed: while a step was being made
 //! present the writer came some way, and a few times that way is enough. An idle broker holds two
-//! steps, one under full load what [`Settings::prefault`](crate::Settings::prefault) allows.
+//! steps, one under full load what [`Settings::prefault`](crate::Settings::prefault) allows, and
+//! then steps are longer too: between two of them nothing is made present.
 
 use super::{Store, Task};
 use crate::seam::{Advice, Disk, Op};
 
-/// Bytes asked for at a time.
+/// Bytes asked for at a time, at least.
 const STEP: u64 = 1 << 20;
 /// Steps that are present before anybody writes: one to write to while the other is made.
 const LEAST_STEPS: u64 = 2;
-/// How many times the way that the writer comes during a step is kept present.
+/// How many times the way that the writer comes during a step is kept present; and the part of
+/// what is kept present that a step makes.
 const AHEAD: u64 = 4;
 
 /// What was asked for.
@@ -49,8 +51,9 @@ impl Prefault {
             return None;
         }
         let from = self.asked.max(written);
-        let file = from - from % file_len;
-        let to = (file + (from - file + 1).next_multiple_of(STEP)).min(file + file_len);
+        let (file, within) = (from - from % file_len, from % file_len);
+        let behind = (within + STEP.max(self.reach / AHEAD)) / STEP * STEP;
+        let to = file + behind.min(file_len);
         if to > room_end.min(written.saturating_add(self.reach)) {
             return None;
         }
@@ -113,6 +116,18 @@ mod tests {
         prefault.ended(written);
         assert_eq!(prefault.next(written, FILE, FILE), None, "the next file is not there");
         assert_eq!(prefault.next(written, 2 * FILE, FILE), Some((FILE, FILE + STEP)));
+    }
+
+    #[test]
+    fn a_fast_writer_gets_longer_steps() {
+        let mut prefault = Prefault::new(32 * STEP);
+        assert_eq!(prefault.next(10, 1 << 30, 1 << 30), Some((10, STEP)));
+        prefault.ended(10 + 4 * STEP);
+        let from = 10 + 4 * STEP;
+        assert_eq!(prefault.next(from, 1 << 30, 1 << 30), Some((from, 8 * STEP)), "18 / 4");
+        prefault.ended(from + 100 * STEP);
+        let from = from + 100 * STEP;
+        assert_eq!(prefault.next(from, 1 << 30, 1 << 30), Some((from, 112 * STEP)), "32 / 4");
     }
 
     #[test]
