@@ -6,10 +6,14 @@
 //! | [`session`] | one pipelined connection |
 //! | [`load`] | connections × window of sends or pulls, until enough |
 //! | [`report`] | what was measured, for people and for machines |
+//! | [`node`] | processes, ports and directories that end with the measurement |
+//! | [`recover`] | from exec to the first pull, on a store whose broker was killed |
 //! | [`startup`] | from exec to the first acknowledged send, and memory at idle |
 
 pub mod append;
 pub mod load;
+pub mod node;
+pub mod recover;
 pub mod report;
 pub mod session;
 pub mod startup;
@@ -22,6 +26,7 @@ pub async fn run(bench: Bench) -> Result<(), Failure> {
     let text = match bench {
         Bench::Append(args) => show(&append::run(&args)?, args.json),
         Bench::Pull(args) => show(&load::run(load::Kind::Pull, &args).await?, args.json),
+        Bench::Recover(args) => show(&recover::run(&args).await?, args.json),
         Bench::Send(args) => show(&load::run(load::Kind::Send, &args).await?, args.json),
         Bench::Startup(args) => show(&startup::run(&args).await?, args.json),
     };

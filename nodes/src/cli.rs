@@ -104,6 +104,8 @@ pub enum Bench {
     Append(AppendArgs),
     /// Pull messages: throughput, and the time of each answer
     Pull(LoadArgs),
+    /// Open stores whose broker was killed: time to the first pull that is answered
+    Recover(RecoverArgs),
     /// Send messages: throughput, and the time of each acknowledgement
     Send(LoadArgs),
     /// Start this binary: time to the first acknowledged send, memory at idle
@@ -171,6 +173,59 @@ pub struct LoadArgs {
     /// Print the result as one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// How to measure the opening of a store.
+#[derive(Args, Clone, Debug)]
+pub struct RecoverArgs {
+    /// Where the stores are filled; 14 GB for the store of many messages, 4 GB for the other
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Which store
+    #[arg(long, value_enum, default_value_t = RecoverWhat::Both)]
+    pub what: RecoverWhat,
+    /// Messages in the store of many messages
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub messages: u64,
+    /// Queues in the store of many queues, 8 a topic, 5 messages each
+    #[arg(
+        long,
+        default_value_t = 200_000,
+        value_parser = clap::value_parser!(u32).range(8..1 << 24)
+    )]
+    pub queues: u32,
+    /// Bytes of a body
+    #[arg(long, default_value_t = 1024)]
+    pub size: usize,
+    /// Messages at the end that no checkpoint covers
+    #[arg(long, default_value_t = 300_000)]
+    pub tail: u64,
+    /// Starts to take the median of
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub runs: u32,
+    /// Another broker, started in turn on the same files: a command that takes -c FILE
+    #[arg(long, value_name = "COMMAND")]
+    pub beside: Option<String>,
+    /// Have the kernel drop the store's pages before each start
+    #[arg(long)]
+    pub cold: bool,
+    /// Keep the stores for the next run
+    #[arg(long)]
+    pub keep: bool,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which stores to open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum RecoverWhat {
+    /// One after the other
+    Both,
+    /// The one of many messages
+    Messages,
+    /// The one of many queues
+    Queues,
 }
 
 /// How to measure a start.

@@ -2,9 +2,8 @@
 //! very binary as an operator would.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use hotfire_net::rt;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::Wall;
 
+use super::node::{Node, Scratch, free_port, median_and_worst, this};
 use super::report::{MemoryKib, StartupReport};
 use super::session::Session;
 use crate::Failure;
@@ -89,7 +89,7 @@ async fn start_apart(dir: &Path, idle: Option<Duration>) -> Result<(Duration, Me
     let took = first_send(&mut broker, port, begun).await?;
     let Some(idle) = idle else { return Ok((took, None)) };
     rt::sleep(idle).await;
-    Ok((took, Some((broker.memory()?, namesrv.memory()?))))
+    Ok((took, Some((memory(&broker)?, memory(&namesrv)?))))
 }
 
 /// Connects as soon as that works, sends, and waits for the acknowledgement.
@@ -125,37 +125,11 @@ async fn first_send(node: &mut Node, port: u16, begun: Instant) -> Result<Durati
     }
 }
 
-/// A child process; ended when dropped.
-struct Node(Child);
-
-impl Node {
-    fn start(command: &mut Command) -> Result<Self, Failure> {
-        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).env("HOTFIRE_LOG", "error");
-        quiet.spawn().map(Self).map_err(|why| Failure::new(format!("cannot start: {why}")))
-    }
-
-    /// Fails if it ended; what it said is on standard error already.
-    fn check(&mut self) -> Result<(), Failure> {
-        match self.0.try_wait() {
-            Ok(None) => Ok(()),
-            Ok(Some(status)) => Err(Failure::new(format!("it ended at once: {status}"))),
-            Err(why) => Err(Failure::new(why)),
-        }
-    }
-
-    fn memory(&self) -> Result<MemoryKib, Failure> {
-        let path = format!("/proc/{}/smaps_rollup", self.0.id());
-        let text = fs::read_to_string(&path)
-            .map_err(|why| Failure::new(format!("cannot read {path}: {why}")))?;
-        memory_of(&text).ok_or_else(|| Failure::new(format!("cannot understand {path}")))
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn memory(node: &Node) -> Result<MemoryKib, Failure> {
+    let path = format!("/proc/{}/smaps_rollup", node.id());
+    let text = fs::read_to_string(&path)
+        .map_err(|why| Failure::new(format!("cannot read {path}: {why}")))?;
+    memory_of(&text).ok_or_else(|| Failure::new(format!("cannot understand {path}")))
 }
 
 fn memory_of(smaps: &str) -> Option<MemoryKib> {
@@ -165,39 +139,6 @@ fn memory_of(smaps: &str) -> Option<MemoryKib> {
     };
     let anonymous = field("Anonymous:")?;
     Some(MemoryKib { anonymous, file_backed: field("Rss:")?.saturating_sub(anonymous) })
-}
-
-/// A directory of our own, gone when dropped.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("hotfire-bench-{}", std::process::id()));
-        let made = fs::create_dir(&path);
-        made.map_err(|why| Failure::new(format!("cannot create {}: {why}", path.display())))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn this() -> Result<PathBuf, Failure> {
-    std::env::current_exe().map_err(Failure::new)
-}
-
-fn free_port() -> Result<u16, Failure> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Failure::new)?;
-    listener.local_addr().map(|addr| addr.port()).map_err(Failure::new)
-}
-
-fn median_and_worst(mut runs: Vec<Duration>) -> (f64, f64) {
-    runs.sort_unstable();
-    let millis = |took: Option<&Duration>| took.map_or(0.0, |took| took.as_secs_f64() * 1e3);
-    (millis(runs.get(runs.len() / 2)), millis(runs.last()))
 }
 
 #[cfg(test)]
@@ -210,11 +151,5 @@ mod tests {
         let memory = memory_of(smaps).expect("both fields");
         assert_eq!((memory.anonymous, memory.file_backed), (1200, 3800));
         assert!(memory_of("Rss: 1 kB\n").is_none());
-    }
-
-    #[test]
-    fn the_median_is_the_one_in_the_middle() {
-        let runs = [3, 1, 2].map(Duration::from_millis).to_vec();
-        assert_eq!(median_and_worst(runs), (2.0, 3.0));
     }
 }
