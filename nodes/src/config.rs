@@ -16,6 +16,7 @@
 
 pub mod broker;
 pub mod connections;
+mod crc;
 pub mod host;
 pub mod ignored;
 pub mod memory;

@@ -26,6 +26,7 @@
 //! index and of records' own CRCs is not true any more: Apache deletes index files at a start after
 //! a crash, and its records have no CRC. Neither is believed.
 
+mod cut;
 mod damaged;
 mod index;
 mod load;
@@ -42,7 +43,7 @@ use crate::index::Index;
 use crate::position::Physical;
 use crate::queue::{Entry, Kind};
 use crate::queues::Queues;
-use crate::record::{Crc, Record, Verdict};
+use crate::record::{Crc, PropCrc, Record, Verdict};
 use crate::resync::{good, next_good, rest};
 use crate::seam::{Disk, Fault, Op};
 use crate::settings::Settings;
@@ -52,10 +53,6 @@ pub use opened::Opened;
 pub(crate) use progress::Teller;
 pub use progress::{Progress, Stage, Watch};
 pub use refusal::OpenError;
-
-/// What the kernel marks clean or dirty, in bytes. Files begin at multiples of it in memory.
-const PAGE: u64 = 4096;
-const PAGE_LEN: usize = 4096;
 
 /// Exists while a broker runs; still there at a start, it says that the broker died.
 pub(crate) const ABORT: &str = "abort";
@@ -326,13 +323,12 @@ impl<D: Disk> Recovery<'_, D> {
     /// Reads record after record until one is bad, and dispatches them. Returns the log's end.
     fn scan(&mut self, plan: Plan) -> Result<Physical, Fault> {
         self.opened.scanned_from = plan.scan_from;
-        let crc = if self.settings.verify_crc { Crc::Verify } else { Crc::Skip };
         let mut at = plan.scan_from;
         let total = self.log.chain.room_end() - at.get();
         self.teller.begin(Stage::Check, total, 0);
         loop {
             self.teller.done(at.get() - plan.scan_from.get(), self.opened.records);
-            let (len, targets) = match self.log.verdict(self.disk, at, crc) {
+            let (len, targets) = match self.log.verdict(self.disk, at, self.crc_at(at)) {
                 None => return Ok(at),
                 Some(Verdict::Bad(damage)) => {
                     self.opened.cut = self.is_used(at).then_some(damage);
@@ -352,6 +348,17 @@ impl<D: Disk> Recovery<'_, D> {
         }
     }
 
+    /// What must be right of a record at `at`.
+    fn crc_at(&self, at: Physical) -> Crc {
+        let checked = self.checkpoint.durable.and_then(|durable| durable.checked);
+        let is_checked = checked.is_some_and(|checked| checked <= at);
+        match self.settings.verify_crc {
+            false => Crc::Skip,
+            true if is_checked || self.settings.force_prop_crc => Crc::Whole,
+            true => Crc::Verify,
+        }
+    }
+
     fn targets(&self, record: &Record<'_>) -> Vec<(String, i32, Kind, Entry)> {
         let properties = [record.properties()];
         let (facts, id) = (Facts::of(record, &properties), record.queue_id());
@@ -367,63 +374,6 @@ impl<D: Disk> Recovery<'_, D> {
             light.map(|(name, entry)| (name.to_owned(), LIGHT_QUEUE_ID, Kind::Simple, entry)),
         );
         targets
-    }
-
-    fn is_used(&self, at: Physical) -> bool {
-        let rest = self.log.rest(self.disk, at).unwrap_or_default();
-        rest.iter().take(8).any(|&byte| byte != 0)
-    }
-
-    /// What lies behind the end may be anything: the process before died, or it was Apache's.
-    fn distrusts_rest(&self) -> bool {
-        !self.clean || self.foreign
-    }
-
-    /// Truncation is a write: what lies behind the end is made unreadable, and durably so,
-    /// before anything is appended there.
-    fn cut_log(&mut self, scanned_from: Physical, end: Physical) -> Result<(), Fault> {
-        if let Some(durable) = self.checkpoint.durable.filter(|durable| durable.flushed > end) {
-            // The operator accepted the loss. The promise goes first, or a crash during the cut
-            // would find it broken again.
-            let checked = durable.checked;
-            let lowered = Durable { flushed: end, checked, ..Durable::default() };
-            self.checkpoint.durable = Some(lowered);
-            let bytes = &self.checkpoint.encode();
-            self.disk.perform(Op::Replace { path: checkpoint::PATH, bytes })?;
-        }
-        self.log.chain.cut(self.disk, end.get())?;
-        self.log.set_end(end);
-        let room_end = self.log.chain.room_end();
-        if self.distrusts_rest() || self.is_used(end) {
-            let tail: Vec<_> = self.log.chain.parts(end.get(), room_end).collect();
-            for (file, from, to) in tail {
-                self.disk.perform(Op::Zero { file, from, to })?;
-            }
-            self.write_again(scanned_from, end);
-            let parts: Vec<_> = self.log.chain.parts(scanned_from.get(), room_end).collect();
-            for (file, from, to) in parts {
-                self.disk.perform(Op::Sync { file, from, to })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes what may not be on the medium dirty, so that the sync to come writes it. After a sync
-    /// that failed the kernel takes pages for clean whose bytes never arrived; if then only the
-    /// process dies, they are readable here, and no sync would ever write them.
-    fn write_again(&mut self, scanned_from: Physical, end: Physical) {
-        // What another process wrote below our mark, after cutting there, may not be durable.
-        let ours = self.checkpoint.durable.filter(|_| !self.foreign);
-        let durable = ours.map_or(scanned_from, |durable| durable.flushed);
-        let from = durable.max(scanned_from).get() / PAGE * PAGE;
-        let parts: Vec<_> = self.log.chain.parts(from, end.get()).collect();
-        for (file, from, to) in parts {
-            for page in (from / PAGE * PAGE..to).step_by(PAGE_LEN) {
-                let byte = &mut self.disk.slot(file, page, 1)[0];
-                // A store of what is there already: the optimiser must not see that.
-                *byte = std::hint::black_box(*byte);
-            }
-        }
     }
 
     fn settle_queues(&mut self, end: Physical) -> Result<(), Fault> {
@@ -459,7 +409,13 @@ impl<D: Disk> Recovery<'_, D> {
 
     fn write_checkpoint(&mut self, end: Physical) -> Result<(), Fault> {
         let mut next = self.checkpoint;
-        let durable = Durable { flushed: end, queued: end, ..Durable::default() };
+        // Before the first append, as every position here: what is appended has a CRC, or has none.
+        let known = next.durable.and_then(|durable| durable.checked);
+        let checked = match self.settings.prop_crc {
+            PropCrc::Append => Some(known.map_or(end, |checked| checked.min(end))),
+            PropCrc::Omit => None,
+        };
+        let durable = Durable { flushed: end, queued: end, checked, ..Durable::default() };
         next.durable = Some(durable);
         self.index_promise(&mut next, end);
         if let Some((at, stored)) = self.newest {

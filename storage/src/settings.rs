@@ -1,5 +1,7 @@
 //! What a store is told about itself.
 
+use crate::record::PropCrc;
+
 /// Sizes, places and tables of a store. Apache's names in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -39,8 +41,14 @@ pub struct Settings {
     pub light_queues: bool,
     /// The most light queues (`maxLmqConsumeQueueNum`); a message that would make more is refused.
     pub light_queues_max: usize,
-    /// Does recovery compare body CRCs (`checkCRCOnRecover`)?
+    /// Does recovery compare CRCs (`checkCRCOnRecover`)?
     pub verify_crc: bool,
+    /// Do appended records end in a CRC over all of their bytes (`enabledAppendPropCRC`)? Where
+    /// they do, recovery takes none without it for good.
+    pub prop_crc: PropCrc,
+    /// Does recovery demand that CRC of every record that it reads, whoever wrote it
+    /// (`forceVerifyPropCRC`)?
+    pub force_prop_crc: bool,
     /// At most so many bytes of the log ahead of its end are made present in memory, so that
     /// appending never waits for a page; 0: none.
     pub prefault: u64,
@@ -81,6 +89,8 @@ impl Default for Settings {
             light_queues_max: 20_000,
             verify_crc: true,
             prefault: 32 << 20,
+            prop_crc: PropCrc::Append,
+            force_prop_crc: false,
             accept_rot: false,
             rebuild: false,
             process: 0,

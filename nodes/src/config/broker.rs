@@ -8,6 +8,7 @@ use hotfire_core::domain::{BrokerId, BrokerIdentity};
 use hotfire_storage::text::Text;
 
 use super::connections::{Connections, connection_keys};
+use super::crc::{self, CrcConf};
 use super::memory::{self, Memory};
 use super::queues::{self, QueueConf};
 use super::retention::{Retention, retention_keys};
@@ -90,8 +91,8 @@ pub struct BrokerConf {
     pub client_expiry: Millis,
     /// Replicas, the master counted, that a SYNC_MASTER waits for.
     pub in_sync_replicas: u32,
-    /// Does recovery compare body CRCs?
-    pub verify_crc: bool,
+    /// CRCs of records.
+    pub crcs: CrcConf,
     /// What becomes of old messages.
     pub retention: Retention,
     /// A safety that is refused.
@@ -145,7 +146,7 @@ impl Default for BrokerConf {
             save_offsets_every: Millis(5000),
             client_expiry: Millis(120_000),
             in_sync_replicas: 1,
-            verify_crc: true,
+            crcs: CrcConf::default(),
             retention: Retention::default(),
             refused: false,
             store_type: "default".into(),
@@ -219,12 +220,12 @@ impl BrokerConf {
             index_items: self.index_items,
             max_message_size: self.max_message_size,
             delay_levels: self.delay_levels.millis.clone(),
-            verify_crc: self.verify_crc,
             prefault: self.memory.prefault,
             accept_rot: self.accept_damaged_log,
             process: std::process::id(),
             ..hotfire_storage::Settings::default()
         };
+        self.crcs.apply(&mut settings);
         self.queues.apply(&mut settings);
         settings
     }
@@ -233,6 +234,7 @@ impl BrokerConf {
 impl Settings for BrokerConf {
     const KEYS: &'static [&'static [Key<Self>]] = &[
         KEYS,
+        crc::KEYS,
         memory::KEYS,
         queues::KEYS,
         retention_keys!(BrokerConf),

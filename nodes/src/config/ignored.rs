@@ -76,10 +76,10 @@ pub const STORE: &str = "\
     enableAutoInSyncReplicas enableBatchPush enableBuildConsumeQueueConcurrently \
     enableBuildMultiDispatch enableCompaction enableLmqQuota \
     enableLogConsumeQueueRepeatedlyBuildWhenRecover enableRocksDBLog \
-    enableScheduleAsyncDeliver enableScheduleMessageStats enabledAppendPropCRC \
+    enableScheduleAsyncDeliver enableScheduleMessageStats \
     fastFailIfNoBufferInStorePool flushCommitLogTimed flushConsumeQueueLeastPages \
     flushConsumeQueueThoroughInterval flushDelayOffsetInterval flushIntervalConsumeQueue \
-    flushLeastPagesWhenWarmMapedFile forceVerifyPropCRC haFlowControlEnable \
+    flushLeastPagesWhenWarmMapedFile haFlowControlEnable \
     haHousekeepingInterval haListenPort haMasterAddress haMaxGapNotInSync \
     haMaxTimeSlaveNotCatchup haSendHeartbeatInterval haSlaveFallbehindMax haTransferBatchSize \
     indexFileReadEnable indexFileWriteEnable indexRocksDBEnable \

@@ -104,7 +104,8 @@ fn the_machine_gets_what_the_file_says() {
     let (result, conf) = broker(
         "brokerName=b\nbrokerIP1=10.0.0.7\nlistenPort=20911\nflushDiskType=SYNC_FLUSH\n\
          syncFlushTimeout=77\nmaxTopics=3\nmappedFileSizeConsumeQueue=41\n\
-         warmMapedFileEnable=true\ndataReadAheadEnable=false\nmaxPrefaultBytes=4096\n",
+         warmMapedFileEnable=true\ndataReadAheadEnable=false\nmaxPrefaultBytes=4096\n\
+         checkCRCOnRecover=false\nenabledAppendPropCRC=false\nforceVerifyPropCRC=true\n",
     );
     result.expect("fine");
     let machine = conf.machine(9);
@@ -116,6 +117,9 @@ fn the_machine_gets_what_the_file_says() {
     assert_eq!((conf.store().consume_queue_file, conf.store().prefault), (60, 4096));
     let usage = hotfire_storage::mapped::Usage { read_ahead: false, lock_pages: true };
     assert_eq!(conf.memory.usage(), usage);
+    let store = conf.store();
+    assert_eq!(store.prop_crc, hotfire_storage::record::PropCrc::Omit);
+    assert!(!store.verify_crc && store.force_prop_crc);
 }
 
 /// The page is generated from the tables; `HOTFIRE_BLESS=1 cargo test -p hotfire-nodes` writes it.

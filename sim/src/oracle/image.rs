@@ -53,8 +53,7 @@ impl Image {
     }
 
     /// Up to where a log is on the medium: how far whole records of `durable` are what processes
-    /// see. A page that got there alone can make a record look whole that is not, since a record's
-    /// checksum covers its body only.
+    /// see.
     pub fn durable_end(
         durable: &BTreeMap<String, Vec<u8>>,
         seen: &BTreeMap<String, Vec<u8>>,

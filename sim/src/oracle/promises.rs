@@ -16,12 +16,6 @@ use crate::ring::Violation;
 use crate::workload::history::{Fact, History};
 use crate::workload::message::{Id, Lane};
 
-/// A known limit of the record's format, not a rule: its checksum covers the body and nothing else,
-/// so a record that lay beyond what was on the medium when the power failed can come back with a
-/// torn header or torn properties, be taken for good, and be consumed. Set this to `false` once
-/// records carry a check over all their bytes; seed 106 is one that finds it.
-const FORMAT_CHECKS_BODIES_ONLY: bool = true;
-
 /// What a place in a queue was said to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Promise {
@@ -74,9 +68,6 @@ impl Promises {
                 let Some((id, _)) =
                     known.filter(|(_, made)| made.lane == *lane && made.body == *body)
                 else {
-                    if FORMAT_CHECKS_BODIES_ONLY && id.is_none() && self.may_be_torn(lane, *at) {
-                        return Ok(());
-                    }
                     let detail = format!("{lane} offset {offset}: {id:?}, position {at}");
                     return Err(Violation::new("nothing is consumed that was not sent", detail));
                 };
@@ -117,12 +108,6 @@ impl Promises {
             }
         }
         Ok(())
-    }
-
-    /// Was the position beyond what was on the medium at some failure of the power?
-    fn may_be_torn(&self, lane: &Lane, at: u64) -> bool {
-        let powers = self.lives.get(&lane.broker).map(|(_, powers)| powers.as_slice());
-        powers.unwrap_or_default().iter().any(|(_, durable)| at >= *durable)
     }
 
     fn died(&mut self, broker: &Text, durable: Option<u64>) {

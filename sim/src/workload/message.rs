@@ -92,7 +92,8 @@ pub fn batch(messages: &[(Id, Bytes)], wait: bool) -> Bytes {
     all.into()
 }
 
-/// A record, as it lies in a log.
+/// A record, as it lies in a log. All that the simulated brokers write end in a CRC over all of
+/// their bytes; one that does not is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     /// Bytes of all of it.
@@ -154,10 +155,17 @@ fn record(bytes: &[u8]) -> Option<Record<'_>> {
     let topic = std::str::from_utf8(slice(&mut rest, len)?).ok()?;
     let len = usize::from(u16::from_be_bytes(take(&mut rest)?));
     let properties = slice(&mut rest, len)?;
-    let whole = rest.is_empty() && crc == crc32(body);
+    let whole = rest.is_empty() && crc == crc32(body) && is_sealed(bytes.get(..size as usize)?);
     let mut pairs = properties.split(|byte| *byte == 2);
     let id = pairs.find_map(|pair| Id::parse(pair.strip_prefix(b"UNIQ_KEY\x01")?));
     whole.then_some(Record { size, queue, offset, at, topic, body, id })
+}
+
+/// Does a record end in the CRC over all that is before? The digits come the wrong way round.
+fn is_sealed(record: &[u8]) -> bool {
+    let Some((rest, seal)) = record.split_last_chunk::<20>() else { return false };
+    let digits: String = format!("{:010}", crc32(rest)).chars().rev().collect();
+    *seal == format!("__CRC32#\u{1}{digits}\u{2}").as_bytes()
 }
 
 fn slice<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {

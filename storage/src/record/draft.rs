@@ -3,10 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    FIXED_LEN, MAGIC_V1, MAGIC_V2, PROPERTIES_MAX, SysFlag, TOPIC_MAX, TOPIC_V1_MAX, V6_EXTRA,
-    body_crc,
+    CRC_MASK, FIXED_LEN, MAGIC_V1, MAGIC_V2, PROPERTIES_MAX, PropCrc, SysFlag, TOPIC_MAX,
+    TOPIC_V1_MAX, V6_EXTRA, prop_crc,
 };
 use crate::position::{Physical, QueueOffset};
+use crate::record::properties::VALUE_END;
 use crate::time::Wall;
 
 /// What a record will say, as the caller knows it before the log has a place for it.
@@ -33,7 +34,8 @@ pub struct Draft<'a> {
     /// The body, as it is to be stored.
     pub body: &'a [u8],
     /// Pieces of the properties string, written one after the other: a caller adds a property
-    /// without copying the rest. No property may be cut in two by a piece's end.
+    /// without copying the rest. No property may be cut in two by a piece's end. A `__CRC32#`
+    /// among them is left out: it is the store's own.
     pub properties: &'a [&'a [u8]],
 }
 
@@ -51,9 +53,32 @@ pub enum DraftError {
     Topic(usize),
 }
 
+/// What a record will look like. Its draft computes it, and the draft alone may be written by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    crc: PropCrc,
+    /// Bytes of the record, the sum before anyone checked it against a limit.
+    pub(crate) len: usize,
+    /// Bytes of the properties in it.
+    properties: usize,
+    /// Does the draft's last property have its end?
+    is_ended: bool,
+    /// May there be a `__CRC32#` among the draft's properties?
+    may_have_crc: bool,
+}
+
+impl Layout {
+    /// Bytes of the record. Panics beyond 4 GiB: the caller did not check its body.
+    #[allow(clippy::len_without_is_empty)] // no record is empty
+    pub fn len(&self) -> u32 {
+        u32::try_from(self.len).expect("a body is checked against the limit of its broker")
+    }
+}
+
 impl Draft<'_> {
-    /// Is every field something that the format and the file system can hold?
-    pub fn check(&self) -> Result<(), DraftError> {
+    /// Is every field something that the format and the file system can hold? Then this is what
+    /// the record will look like.
+    pub fn check(&self, crc: PropCrc) -> Result<Layout, DraftError> {
         let topic = self.topic;
         let is_path = topic.contains(['/', '\0']) || topic == "." || topic == "..";
         if topic.is_empty() || topic.len() > TOPIC_MAX || is_path {
@@ -62,45 +87,47 @@ impl Draft<'_> {
         if self.queue_id < 0 {
             return Err(DraftError::QueueId(self.queue_id));
         }
-        match self.properties_len() {
+        let layout = self.layout(crc);
+        match layout.properties {
             len if len > PROPERTIES_MAX => Err(DraftError::Properties(len)),
-            _ => Ok(()),
+            _ => Ok(layout),
         }
     }
 
-    fn properties_len(&self) -> usize {
-        self.properties.iter().map(|piece| piece.len()).sum()
+    /// The same of a draft that was checked.
+    pub fn layout(&self, crc: PropCrc) -> Layout {
+        let pieces = self.properties.iter();
+        let may_have_crc = pieces.clone().any(|piece| prop_crc::may_be_in(piece));
+        let (len, is_ended) = match may_have_crc {
+            true => measure(pieces.flat_map(|piece| prop_crc::without(piece))),
+            false => measure(pieces.copied()),
+        };
+        let properties = len + crc.extra(is_ended);
+        let hosts = usize::from(self.born_host.is_ipv6()) + usize::from(self.store_host.is_ipv6());
+        let text = self.body.len() + self.topic.len() + properties;
+        let len = FIXED_LEN + usize::from(self.is_v2()) + hosts * V6_EXTRA + text;
+        Layout { crc, len, properties, is_ended, may_have_crc }
     }
 
     fn is_v2(&self) -> bool {
         self.topic.len() > TOPIC_V1_MAX
     }
 
-    /// Bytes of the record, as `usize`: the sum before anyone checked it against a limit.
-    pub(crate) fn len(&self) -> usize {
-        let hosts = usize::from(self.born_host.is_ipv6()) + usize::from(self.store_host.is_ipv6());
-        let text = self.body.len() + self.topic.len() + self.properties_len();
-        FIXED_LEN + usize::from(self.is_v2()) + hosts * V6_EXTRA + text
-    }
-
-    /// Bytes of the record. Panics beyond 4 GiB: the caller did not check its body.
-    pub fn encoded_len(&self) -> u32 {
-        u32::try_from(self.len()).expect("a body is checked against the limit of its broker")
-    }
-
-    /// Writes the record. `slot` is exactly [`encoded_len`](Self::encoded_len) bytes long, and
-    /// the draft passed [`check`](Self::check); else this panics.
+    /// Writes the record. `slot` is exactly as long as the `layout` says, and that is what
+    /// [`check`](Self::check) found for this very draft; else this panics.
     pub fn encode_into(
         &self,
+        layout: Layout,
         slot: &mut [u8],
         queue_offset: QueueOffset,
         at: Physical,
         stored: Wall,
     ) {
+        let body_crc = crc32fast::hash(self.body);
         let mut to = Cursor { slot, at: 0 };
-        to.put(&self.encoded_len().to_be_bytes());
+        to.put(&layout.len().to_be_bytes());
         to.put(&if self.is_v2() { MAGIC_V2 } else { MAGIC_V1 }.to_be_bytes());
-        to.put(&body_crc(self.body).to_be_bytes());
+        to.put(&(body_crc & CRC_MASK).to_be_bytes());
         to.put(&self.queue_id.to_be_bytes());
         to.put(&self.flag.to_be_bytes());
         to.put(&queue_offset.get().to_be_bytes());
@@ -114,6 +141,7 @@ impl Draft<'_> {
         to.put(&self.prepared.get().to_be_bytes());
         let body = u32::try_from(self.body.len()).expect("shorter than the record");
         to.put(&body.to_be_bytes());
+        let body = prop_crc::Body { at: to.at, len: self.body.len(), crc: body_crc };
         to.put(self.body);
         if self.is_v2() {
             to.put_short(self.topic.len());
@@ -121,11 +149,28 @@ impl Draft<'_> {
             to.put(&[u8::try_from(self.topic.len()).expect("version 1 holds at most 127")]);
         }
         to.put(self.topic.as_bytes());
-        to.put_short(self.properties_len());
-        for piece in self.properties {
-            to.put(piece);
-        }
+        to.put_short(layout.properties);
+        self.put_properties(layout, &mut to);
         assert_eq!(to.at, to.slot.len(), "the slot is as long as the record");
+        if layout.crc == PropCrc::Append {
+            prop_crc::write(to.slot, body);
+        }
+    }
+
+    fn put_properties(&self, layout: Layout, to: &mut Cursor<'_>) {
+        for piece in self.properties {
+            if layout.may_have_crc {
+                prop_crc::without(piece).for_each(|piece| to.put(piece));
+            } else {
+                to.put(piece);
+            }
+        }
+        if layout.crc == PropCrc::Append {
+            if !layout.is_ended {
+                to.put(&[VALUE_END]);
+            }
+            to.at += prop_crc::LEN;
+        }
     }
 
     fn host_flags(&self) -> SysFlag {
@@ -134,6 +179,13 @@ impl Draft<'_> {
             | flag(self.born_host.is_ipv6(), SysFlag::BORN_V6)
             | flag(self.store_host.is_ipv6(), SysFlag::STORE_V6)
     }
+}
+
+/// Bytes of the pieces, and does the last property have its end?
+fn measure<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (usize, bool) {
+    pieces.fold((0, true), |(len, is_ended), piece| {
+        (len + piece.len(), piece.last().map_or(is_ended, |last| *last == VALUE_END))
+    })
 }
 
 struct Cursor<'a> {

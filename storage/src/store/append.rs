@@ -6,7 +6,7 @@ use crate::commit_log::Place;
 use crate::dispatch::{Facts, LIGHT_QUEUE_ID};
 use crate::position::{QueueOffset, Span};
 use crate::queue::{Kind, PENDING_MAX, Side};
-use crate::record::{Draft, DraftError};
+use crate::record::{Draft, DraftError, Layout};
 use crate::seam::{Disk, Fault};
 use crate::time::Wall;
 
@@ -107,7 +107,7 @@ impl<D: Disk> Store<D> {
     ) -> Result<Appended, AppendError> {
         let first = drafts.first().expect("a batch holds messages");
         let (topic, id) = (first.topic, first.queue_id);
-        let len = self.check(drafts)?;
+        let (len, layout) = self.check(drafts)?;
         let place = self.log.place(len);
         match place {
             Place::Here | Place::Next => {}
@@ -130,8 +130,11 @@ impl<D: Disk> Store<D> {
         }
         let at = self.log.written().end();
         let queue_offset = self.next_offset(topic, id);
-        for draft in drafts {
-            tell(self.write(wall, draft));
+        if let [draft] = drafts {
+            tell(self.write(wall, draft, layout));
+        } else {
+            let crc = self.settings.prop_crc;
+            drafts.iter().for_each(|draft| tell(self.write(wall, draft, draft.layout(crc))));
         }
         // After a failure this append found room all the same; asking again at each one would have
         // the disk say no at the rate of sends. `retry_room` does it in time.
@@ -144,17 +147,19 @@ impl<D: Disk> Store<D> {
         Ok(Appended { span: Span { at, len }, queue_offset, store_time: wall })
     }
 
-    /// Checks what can be checked without knowing the log's state. Returns the sum of lengths.
-    fn check(&self, drafts: &[Draft<'_>]) -> Result<u32, AppendError> {
-        let body_max = u64::from(self.settings.max_message_size);
+    /// Checks what can be checked without knowing the log's state. Returns the sum of lengths, and
+    /// what the last record will look like.
+    fn check(&self, drafts: &[Draft<'_>]) -> Result<(u32, Layout), AppendError> {
+        let (body_max, crc) = (u64::from(self.settings.max_message_size), self.settings.prop_crc);
         let too_large = |len, max| Err(AppendError::TooLarge { len, max });
-        let mut sum = 0;
+        let (mut sum, mut last) = (0, None);
         for draft in drafts {
             let is_one_queue =
                 draft.topic == drafts[0].topic && draft.queue_id == drafts[0].queue_id;
             assert!(is_one_queue, "a batch has one queue");
-            draft.check()?;
-            let (body, record) = (draft.body.len() as u64, draft.len() as u64);
+            let layout = draft.check(crc)?;
+            let (body, record) = (draft.body.len() as u64, layout.len as u64);
+            last = Some(layout);
             if body > body_max {
                 return too_large(body, body_max);
             }
@@ -164,7 +169,9 @@ impl<D: Disk> Store<D> {
             sum += record;
         }
         match u32::try_from(sum) {
-            Ok(len) if self.log.fits_a_file(sum) => Ok(len),
+            Ok(len) if self.log.fits_a_file(sum) => {
+                Ok((len, last.expect("a batch holds messages")))
+            }
             _ => too_large(sum, self.log.chain.file_len() - 8),
         }
     }
@@ -201,8 +208,8 @@ impl<D: Disk> Store<D> {
         if self.batch_topics.contains(topic) { Kind::Batch } else { Kind::Simple }
     }
 
-    fn facts<'a>(&self, draft: &Draft<'a>, queue_offset: QueueOffset) -> Facts<'a> {
-        let span = Span { at: self.log.written().end(), len: draft.encoded_len() };
+    fn facts<'a>(&self, draft: &Draft<'a>, queue_offset: QueueOffset, len: u32) -> Facts<'a> {
+        let span = Span { at: self.log.written().end(), len };
         Facts {
             topic: draft.topic,
             queue_offset,
@@ -213,13 +220,13 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    fn write(&mut self, wall: Wall, draft: &Draft<'_>) -> Span {
+    fn write(&mut self, wall: Wall, draft: &Draft<'_>, layout: Layout) -> Span {
         let next = self.next_offset(draft.topic, draft.queue_id);
         let queue_offset = if draft.sys_flag.is_queued() { next } else { QueueOffset::ZERO };
-        let facts = Facts { stored: wall, ..self.facts(draft, queue_offset) };
+        let facts = Facts { stored: wall, ..self.facts(draft, queue_offset, layout.len()) };
         let span = facts.span;
         let slot = self.log.slot(&mut self.disk, span.len);
-        draft.encode_into(slot, queue_offset, span.at, wall);
+        draft.encode_into(layout, slot, queue_offset, span.at, wall);
         self.log.publish(span.len);
         self.newest = (wall, span.at);
         self.dispatch(&facts, draft.queue_id);

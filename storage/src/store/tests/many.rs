@@ -7,8 +7,10 @@ fn property(store: &Store<PlainDisk>, at: Physical, key: &str) -> Option<String>
     Some(String::from_utf8(value.to_vec()).expect("UTF-8"))
 }
 
+/// But for the CRC at their end.
 fn properties(store: &Store<PlainDisk>, at: Physical) -> String {
     let raw = store.record(at).expect("a record").properties();
+    let raw = &raw[..raw.len() - 20];
     String::from_utf8(raw.to_vec()).expect("UTF-8").replace('\u{1}', "=").replace('\u{2}', ";")
 }
 

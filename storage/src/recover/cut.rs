@@ -1,0 +1,69 @@
+//! The cut: what lies behind the log's end is made unreadable, what lies before it durable.
+
+use super::Recovery;
+use crate::checkpoint::{self, Durable};
+use crate::position::Physical;
+use crate::seam::{Disk, Fault, Op};
+
+/// What the kernel marks clean or dirty, in bytes. Files begin at multiples of it in memory.
+const PAGE: u64 = 4096;
+const PAGE_LEN: usize = 4096;
+
+impl<D: Disk> Recovery<'_, D> {
+    pub(super) fn is_used(&self, at: Physical) -> bool {
+        let rest = self.log.rest(self.disk, at).unwrap_or_default();
+        rest.iter().take(8).any(|&byte| byte != 0)
+    }
+
+    /// What lies behind the end may be anything: the process before died, or it was Apache's.
+    pub(super) fn distrusts_rest(&self) -> bool {
+        !self.clean || self.foreign
+    }
+
+    /// Truncation is a write: what lies behind the end is made unreadable, and durably so,
+    /// before anything is appended there.
+    pub(super) fn cut_log(&mut self, scanned_from: Physical, end: Physical) -> Result<(), Fault> {
+        if let Some(durable) = self.checkpoint.durable.filter(|durable| durable.flushed > end) {
+            // The operator accepted the loss. The promise goes first, or a crash during the cut
+            // would find it broken again.
+            let checked = durable.checked;
+            let lowered = Durable { flushed: end, checked, ..Durable::default() };
+            self.checkpoint.durable = Some(lowered);
+            let bytes = &self.checkpoint.encode();
+            self.disk.perform(Op::Replace { path: checkpoint::PATH, bytes })?;
+        }
+        self.log.chain.cut(self.disk, end.get())?;
+        self.log.set_end(end);
+        let room_end = self.log.chain.room_end();
+        if self.distrusts_rest() || self.is_used(end) {
+            let tail: Vec<_> = self.log.chain.parts(end.get(), room_end).collect();
+            for (file, from, to) in tail {
+                self.disk.perform(Op::Zero { file, from, to })?;
+            }
+            self.write_again(scanned_from, end);
+            let parts: Vec<_> = self.log.chain.parts(scanned_from.get(), room_end).collect();
+            for (file, from, to) in parts {
+                self.disk.perform(Op::Sync { file, from, to })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what may not be on the medium dirty, so that the sync to come writes it. After a sync
+    /// that failed the kernel takes pages for clean whose bytes never arrived; if then only the
+    /// process dies, they are readable here, and no sync would ever write them.
+    fn write_again(&mut self, scanned_from: Physical, end: Physical) {
+        // What another process wrote below our mark, after cutting there, may not be durable.
+        let ours = self.checkpoint.durable.filter(|_| !self.foreign);
+        let durable = ours.map_or(scanned_from, |durable| durable.flushed);
+        let from = durable.max(scanned_from).get() / PAGE * PAGE;
+        let parts: Vec<_> = self.log.chain.parts(from, end.get()).collect();
+        for (file, from, to) in parts {
+            for page in (from / PAGE * PAGE..to).step_by(PAGE_LEN) {
+                let byte = &mut self.disk.slot(file, page, 1)[0];
+                // A store of what is there already: the optimiser must not see that.
+                *byte = std::hint::black_box(*byte);
+            }
+        }
+    }
+}
