@@ -7,6 +7,7 @@
 //! | [`order`] | I16: a producer's messages lie in a queue in the order of sending |
 //! | [`delivery`] | I10: what survives is delivered, nothing committed passes what is not |
 //! | [`derived`] | I7: queues are a function of the log |
+//! | [`light`] | messages are in the light queues that they name, and can be pulled from there |
 //! | [`holds`] | every request is answered once; no pull waits in front of a message |
 //! | [`locks`] | I16: a queue is locked for one client of a group at a time |
 //! | [`metadata`] | I15: acknowledged topics survive, offsets are never more than was committed |
@@ -24,6 +25,7 @@ pub mod derived;
 pub mod holds;
 pub mod honest;
 pub mod image;
+pub mod light;
 pub mod locks;
 pub mod metadata;
 pub mod order;
@@ -83,6 +85,7 @@ impl Oracles {
     pub fn began(&mut self, broker: &Text, life: u32, image: &Image, history: &History) -> Verdict {
         self.promises.began(broker, image, history)?;
         self.delivery.began(broker, life, image);
+        light::check(broker, image, history)?;
         order::check(broker, image, history)
     }
 
@@ -91,6 +94,7 @@ impl Oracles {
         for (broker, image) in images {
             self.promises.check(broker, image, history)?;
             self.delivery.check(broker, image)?;
+            light::check(broker, image, history)?;
             order::check(broker, image, history)?;
         }
         Ok(())

@@ -57,6 +57,10 @@ pub struct StoreShape {
     pub index_slots: u32,
     /// Items of an index file, one more than fit.
     pub index_items: u32,
+    /// Bytes of a file of a queue of inner batches.
+    pub batch_queue_file: u32,
+    /// Light queues that messages may name.
+    pub light_queues: u32,
     /// Is a send answered only once it is on the medium?
     pub sync_flush: bool,
     /// Between two syncs of an asynchronous flush.
@@ -77,6 +81,8 @@ pub struct Work {
     pub body_max: u32,
     /// Between two sends of a producer, at most.
     pub think_max_us: u64,
+    /// Is there a topic of inner batches?
+    pub inner_batches: bool,
 }
 
 /// What links do. Rates are per mille of the bursts of bytes that pass a link.
@@ -166,6 +172,9 @@ impl Plan {
         plan.disk.draw_more(choose);
         plan.store.index_slots = *pick(choose, &[50, 4, 1], "plan.index_slots");
         plan.store.index_items = *pick(choose, &[1000, 60, 8, 2], "plan.index_items");
+        plan.store.light_queues = *pick(choose, &[0, 0, 1, 3], "plan.light_queues");
+        plan.work.inner_batches = choose.chance(300, "plan.inner_batches");
+        plan.store.batch_queue_file = 46 * *pick(choose, &[20, 3, 1], "plan.batch_queue_file");
         plan
     }
 
@@ -192,6 +201,28 @@ impl Plan {
     }
 }
 
+impl StoreShape {
+    /// The settings of a store.
+    pub fn settings(&self) -> hotfire_storage::Settings {
+        hotfire_storage::Settings {
+            commit_log_file: self.commit_log_file,
+            consume_queue_file: self.consume_queue_file,
+            batch_queue_file: self.batch_queue_file,
+            queue_ext: self.queue_ext,
+            queue_ext_file: self.queue_ext_file,
+            light_queues: self.light_queues > 0,
+            index_slots: self.index_slots,
+            index_items: self.index_items,
+            ..hotfire_storage::Settings::default()
+        }
+    }
+
+    /// The names of its light queues.
+    pub fn lights(&self) -> Vec<hotfire_storage::text::Text> {
+        (0..self.light_queues).map(|number| format!("%LMQ%{number}").into()).collect()
+    }
+}
+
 impl Cluster {
     fn draw(choose: &mut dyn Choose) -> Self {
         Self {
@@ -212,6 +243,8 @@ impl StoreShape {
             queue_ext_file: 1024,
             index_slots: 0,
             index_items: 0,
+            batch_queue_file: 46 * 20,
+            light_queues: 0,
             sync_flush: choose.chance(600, "plan.sync_flush"),
             flush_interval_us: *pick(choose, &[10_000, 500_000], "plan.flush_interval"),
         }
@@ -226,6 +259,7 @@ impl Work {
             sends: *pick(choose, &[10, 40, 200], "plan.sends"),
             body_max: *pick(choose, &[16, 200, 2000], "plan.body_max"),
             think_max_us: *pick(choose, &[0, 1000, 50_000], "plan.think_max"),
+            inner_batches: false,
         }
     }
 }

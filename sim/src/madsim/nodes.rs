@@ -11,7 +11,6 @@ use hotfire_core::namesrv::{KvConfig, NameServer, NameServerConfig};
 use hotfire_net::rt;
 use hotfire_net::server::{self, Limits};
 use hotfire_nodes::driver::{BrokerEdges, NamesrvEdges, run_broker, run_namesrv};
-use hotfire_storage::Settings;
 use hotfire_storage::text::Text;
 use tokio::sync::{Notify, watch};
 
@@ -20,7 +19,6 @@ use super::world::World;
 use crate::ledger::Strike;
 use crate::oracle::derived;
 use crate::oracle::image::Image;
-use crate::plan::Plan;
 use crate::ring::Violation;
 use crate::trace::{Column, Mark};
 use crate::workload::history::{Fact, History};
@@ -132,7 +130,7 @@ pub(super) async fn broker(world: Arc<World>, host: Arc<Host>) {
     let losses = world.run.ledger.count(Strike::DiskPowerFailed);
     let (disk, pump) = berth.mount();
     let plan = &world.run.plan;
-    let opened = Broker::open(disk, settings(plan), config(&world, &host, life), rt::now());
+    let opened = Broker::open(disk, plan.store.settings(), config(&world, &host, life), rt::now());
     let (broker, opened) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -212,23 +210,11 @@ pub(super) fn reopened(world: &World, host: &Host) -> Result<Image, Violation> {
     let berth = host.berth.as_ref().expect("a broker has a disk");
     berth.medium().power_fail();
     let (disk, _) = berth.mount();
-    let settings = settings(&world.run.plan);
+    let settings = world.run.plan.store.settings();
     let opened = Broker::open(disk, settings, config(world, host, 0), rt::now());
     let failed = |error| Violation::new("a store that was closed opens", error);
     let (broker, _) = opened.map_err(failed)?;
     Ok(Image::read(&broker.store().disk().seen()))
-}
-
-fn settings(plan: &Plan) -> Settings {
-    Settings {
-        commit_log_file: plan.store.commit_log_file,
-        consume_queue_file: plan.store.consume_queue_file,
-        queue_ext: plan.store.queue_ext,
-        queue_ext_file: plan.store.queue_ext_file,
-        index_slots: plan.store.index_slots,
-        index_items: plan.store.index_items,
-        ..Settings::default()
-    }
 }
 
 fn config(world: &World, host: &Host, life: u32) -> BrokerConfig {
@@ -243,6 +229,7 @@ fn config(world: &World, host: &Host, life: u32) -> BrokerConfig {
     let mut config = BrokerConfig::new(identity, store_host, host.addr.clone());
     config.default_topic_queues = plan.cluster.queues;
     config.name_servers = world.names.len();
+    config.light_queues = plan.store.light_queues > 0;
     config.seed = u64::from(life);
     config.flush = if plan.store.sync_flush {
         FlushPolicy::Sync { timeout: Duration::from_secs(5) }

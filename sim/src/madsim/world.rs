@@ -22,7 +22,7 @@ use crate::ring::{Run, Violation};
 use crate::trace::{Column, Mark};
 use crate::workload::consumer::Consumer;
 use crate::workload::history::{Fact, History};
-use crate::workload::producer::{Order, Producer};
+use crate::workload::producer::{BATCH_TOPIC, Order, Producer};
 use crate::workload::{Client, Peer};
 
 /// What clients saw, and who judges it.
@@ -222,8 +222,12 @@ fn guests(run: &Run, judge: &mut Judge) -> Guests {
     let (plan, mut dice) = (&run.plan, run.chance.of(Concern::Work));
     let work = &plan.work;
     let count = dice.range(1, 3, "work.topics");
-    let topics: Vec<Text> = (0..count).map(|n| Text::from(format!("topic-{n}"))).collect();
-    let creates = dice.chance(300, "work.creates").then(|| topics[0].clone());
+    let mut topics: Vec<Text> = (0..count).map(|n| Text::from(format!("topic-{n}"))).collect();
+    let mut creates = dice.chance(300, "work.creates").then(|| topics[0].clone());
+    if work.inner_batches {
+        topics.push(BATCH_TOPIC.into());
+        creates = topics.last().cloned();
+    }
     let window = *pick(&mut dice, &[1, 4], "work.window");
     let name_servers = plan.cluster.name_servers;
     let mut guest = |name: String, model: Box<dyn Client + Send>| {
@@ -236,6 +240,7 @@ fn guests(run: &Run, judge: &mut Judge) -> Guests {
             number,
             topics: topics.clone(),
             creates: creates.clone().filter(|_| number == 0),
+            lights: plan.store.lights(),
             queues: plan.cluster.queues,
             messages: work.sends / work.producers,
             body_max: work.body_max,

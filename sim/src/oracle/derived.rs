@@ -4,6 +4,7 @@
 use hotfire_storage::Store;
 use hotfire_storage::position::QueueOffset;
 use hotfire_storage::seam::Disk;
+use hotfire_storage::text::Text;
 
 use super::Verdict;
 use super::image::Image;
@@ -24,7 +25,8 @@ pub fn check<D: Disk>(store: &Store<D>, image: &Image) -> Verdict {
     if let Some((topic, queue, offset)) = image.twice.first() {
         return differs(format!("{topic}/{queue} offset {offset} lies twice in the log"));
     }
-    for (topic, queue, messages) in image.queues() {
+    let lights = image.lights().map(|(name, messages)| (name, 0, messages));
+    for (topic, queue, messages) in image.queues().chain(lights) {
         let range = store.queue(topic, queue);
         let (min, max) = range.map_or((0, 0), |range| (range.min.get(), range.max.get()));
         if !messages.keys().copied().eq(min..max) {
@@ -41,7 +43,9 @@ pub fn check<D: Disk>(store: &Store<D>, image: &Image) -> Verdict {
         }
     }
     for (topic, queue, range) in store.queues() {
-        let known = image.queue(&topic.into(), queue).map_or(0, std::collections::BTreeMap::len);
+        let topic = &Text::from(topic);
+        let known = image.queue(topic, queue).or(image.light(topic));
+        let known = known.map_or(0, std::collections::BTreeMap::len);
         if range.max.get() - range.min.get() > known as u64 {
             return differs(format!("{topic}/{queue} has {range:?}, and {known} records"));
         }

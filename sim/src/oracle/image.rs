@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use hotfire_storage::text::Text;
 
-use crate::workload::message::{Found, Id, parse};
+use crate::workload::message::{Found, Id, Record, parse};
 
 /// Where logs lie.
 const DIR: &str = "commitlog/";
@@ -29,6 +29,7 @@ pub struct Image {
     /// Where the log ends: the first byte that is not part of a good record.
     pub end: u64,
     queues: BTreeMap<(Text, i32), BTreeMap<u64, Placed>>,
+    lights: BTreeMap<Text, BTreeMap<u64, Placed>>,
     /// Offsets that a queue counts twice, if there are any.
     pub twice: Vec<(Text, i32, u64)>,
 }
@@ -83,17 +84,31 @@ impl Image {
                     return true;
                 }
                 Found::Record(record) if record.at == start + at as u64 => {
-                    let body = Bytes::copy_from_slice(record.body);
-                    let placed = Placed { at: record.at, size: record.size, id: record.id, body };
-                    let key = (Text::from(record.topic), record.queue);
-                    let queue = self.queues.entry(key.clone()).or_default();
-                    if queue.insert(record.offset, placed).is_some() {
-                        self.twice.push((key.0, key.1, record.offset));
-                    }
+                    self.place(&record);
                     at += record.size as usize;
                     self.end = start + at as u64;
                 }
                 Found::Nothing | Found::Record(_) => return at == bytes.len(),
+            }
+        }
+    }
+
+    fn place(&mut self, record: &Record<'_>) {
+        let placed = |id, body| {
+            let body = Bytes::copy_from_slice(body);
+            Placed { at: record.at, size: record.size, id, body }
+        };
+        let key = (Text::from(record.topic), record.queue);
+        for ((id, body), offset) in record.messages().into_iter().zip(record.offset..) {
+            let queue = self.queues.entry(key.clone()).or_default();
+            if queue.insert(offset, placed(id, body)).is_some() {
+                self.twice.push((key.0.clone(), key.1, offset));
+            }
+        }
+        for (name, offset) in record.light() {
+            let queue = self.lights.entry(name.into()).or_default();
+            if queue.insert(offset, placed(record.id, record.body)).is_some() {
+                self.twice.push((name.into(), 0, offset));
             }
         }
     }
@@ -108,7 +123,17 @@ impl Image {
         self.queues.get(&(topic.clone(), queue))
     }
 
-    /// Every queue that has a message.
+    /// Every light queue that has a message.
+    pub fn lights(&self) -> impl Iterator<Item = (&Text, &BTreeMap<u64, Placed>)> {
+        self.lights.iter()
+    }
+
+    /// The messages of a light queue, by offset.
+    pub fn light(&self, name: &Text) -> Option<&BTreeMap<u64, Placed>> {
+        self.lights.get(name)
+    }
+
+    /// Every queue that has a message, light ones not counted.
     pub fn queues(&self) -> impl Iterator<Item = (&Text, i32, &BTreeMap<u64, Placed>)> {
         self.queues.iter().map(|((topic, queue), messages)| (topic, *queue, messages))
     }

@@ -237,22 +237,24 @@ impl Consumer {
             let mut rest = &bytes[..];
             while let Found::Record(record) = message::parse(rest) {
                 rest = &rest[record.size as usize..];
-                let fact = Fact::Consumed {
-                    life,
-                    group: self.group.clone(),
-                    client: self.client.clone(),
-                    lane: Lane {
-                        broker: lane.broker.clone(),
-                        topic: record.topic.into(),
-                        queue: record.queue,
-                    },
-                    offset: record.offset,
-                    at: record.at,
-                    size: record.size,
-                    id: record.id,
-                    body: bytes.slice_ref(record.body),
-                };
-                history.add(now, fact);
+                for ((id, body), offset) in record.messages().into_iter().zip(record.offset..) {
+                    let fact = Fact::Consumed {
+                        life,
+                        group: self.group.clone(),
+                        client: self.client.clone(),
+                        lane: Lane {
+                            broker: lane.broker.clone(),
+                            topic: record.topic.into(),
+                            queue: record.queue,
+                        },
+                        offset,
+                        at: record.at,
+                        size: record.size,
+                        id,
+                        body: bytes.slice_ref(body),
+                    };
+                    history.add(now, fact);
+                }
             }
             assert!(rest.is_empty(), "an answer to a pull ends where a record does");
         }

@@ -20,6 +20,8 @@ pub struct Message {
     pub sequence: Option<u64>,
     /// Its body.
     pub body: Bytes,
+    /// The light queues that it names.
+    pub light: Vec<Text>,
     /// Does its sender wait for the promise of the broker's policy?
     pub promised: bool,
 }

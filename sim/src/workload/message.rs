@@ -75,11 +75,21 @@ pub fn properties(id: Id, wait: bool) -> String {
     format!("UNIQ_KEY\u{1}{id}\u{2}{wait}")
 }
 
+/// The properties that name light queues, and say what is not for a client to say.
+pub fn light_properties(names: &[Text]) -> String {
+    if names.is_empty() {
+        return String::new();
+    }
+    let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+    let names = names.join(",");
+    format!("INNER_MULTI_QUEUE_OFFSET\u{1}99\u{2}INNER_MULTI_DISPATCH\u{1}%LMQ%a/b,{names}\u{2}")
+}
+
 /// The body of a batch (wire format: length, magic, CRC, flag, body, properties, each message).
-pub fn batch(messages: &[(Id, Bytes)], wait: bool) -> Bytes {
+pub fn batch(messages: &[(Id, Bytes, Vec<Text>)], wait: bool) -> Bytes {
     let mut all = Vec::new();
-    for (id, body) in messages {
-        let properties = properties(*id, wait);
+    for (id, body, light) in messages {
+        let properties = properties(*id, wait) + &light_properties(light);
         let int = |number: usize| i32::try_from(number).expect("batches are small").to_be_bytes();
         all.extend_from_slice(&int(22 + body.len() + properties.len()));
         all.extend_from_slice(&[0; 12]);
@@ -110,6 +120,48 @@ pub struct Record<'a> {
     pub body: &'a [u8],
     /// The message's identity, if it is one of ours.
     pub id: Option<Id>,
+    /// Its body is a batch.
+    pub is_batch: bool,
+    properties: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// The messages in it: their identities and bodies.
+    pub fn messages(&self) -> Vec<(Option<Id>, &'a [u8])> {
+        if !self.is_batch {
+            return vec![(self.id, self.body)];
+        }
+        let (mut messages, mut rest) = (Vec::new(), self.body);
+        while let Some(message) = next_of_batch(&mut rest) {
+            messages.push(message);
+        }
+        messages
+    }
+
+    /// The light queues that it is in, and its offset in each; those with names that cannot be
+    /// left out.
+    pub fn light(&self) -> Vec<(&'a str, u64)> {
+        let text = |key| std::str::from_utf8(property(self.properties, key)?).ok();
+        let names = text("INNER_MULTI_DISPATCH").unwrap_or_default().split(',');
+        let offsets = text("INNER_MULTI_QUEUE_OFFSET").unwrap_or_default().split(',');
+        let pairs = names.zip(offsets).filter(|(name, _)| !name.contains('/'));
+        pairs.filter_map(|(name, offset)| Some((name, offset.parse().ok()?))).collect()
+    }
+}
+
+fn next_of_batch<'a>(rest: &mut &'a [u8]) -> Option<(Option<Id>, &'a [u8])> {
+    let _size_magic_crc_flag = slice(rest, 16)?;
+    let len = u32::from_be_bytes(take(rest)?) as usize;
+    let body = slice(rest, len)?;
+    let len = usize::from(u16::from_be_bytes(take(rest)?));
+    let properties = slice(rest, len)?;
+    Some((property(properties, "UNIQ_KEY").and_then(Id::parse), body))
+}
+
+/// The value of the first property of that name.
+fn property<'a>(properties: &'a [u8], key: &str) -> Option<&'a [u8]> {
+    let mut pairs = properties.split(|byte| *byte == 2);
+    pairs.find_map(|pair| pair.strip_prefix(key.as_bytes())?.strip_prefix(&[1]))
 }
 
 /// What lies somewhere in a log.
@@ -156,9 +208,9 @@ fn record(bytes: &[u8]) -> Option<Record<'_>> {
     let len = usize::from(u16::from_be_bytes(take(&mut rest)?));
     let properties = slice(&mut rest, len)?;
     let whole = rest.is_empty() && crc == crc32(body) && is_sealed(bytes.get(..size as usize)?);
-    let mut pairs = properties.split(|byte| *byte == 2);
-    let id = pairs.find_map(|pair| Id::parse(pair.strip_prefix(b"UNIQ_KEY\x01")?));
-    whole.then_some(Record { size, queue, offset, at, topic, body, id })
+    let id = property(properties, "UNIQ_KEY").and_then(Id::parse);
+    let is_batch = sys_flag & 0x80 != 0;
+    whole.then_some(Record { size, queue, offset, at, topic, body, id, is_batch, properties })
 }
 
 /// Does a record end in the CRC over all that is before? The digits come the wrong way round.

@@ -25,7 +25,10 @@ use crate::choose::{Choose, Stream};
 /// How long a producer waits for an acknowledgement (`sendMsgTimeout`).
 const PATIENCE: Duration = Duration::from_secs(3);
 /// What a record has besides its body and topic, at most, in the records made here.
-const RECORD_REST: u32 = 350;
+const RECORD_REST: u32 = 470;
+
+/// The topic whose batches are stored as they are.
+pub const BATCH_TOPIC: &str = "topic-batch";
 
 /// What a producer is to do.
 #[derive(Clone, Debug)]
@@ -36,6 +39,8 @@ pub struct Order {
     pub topics: Vec<Text>,
     /// A topic that it creates first, on every broker.
     pub creates: Option<Text>,
+    /// Light queues that messages may name; none for none.
+    pub lights: Vec<Text>,
     /// Queues of a topic.
     pub queues: u32,
     /// Messages.
@@ -72,6 +77,8 @@ pub struct Producer {
 struct Job {
     ids: Vec<Id>,
     bodies: Vec<Bytes>,
+    /// The light queues that each message names.
+    lights: Vec<Vec<Text>>,
     lane: Lane,
     oneway: bool,
     wait: bool,
@@ -136,6 +143,8 @@ impl Producer {
         let job = self.jobs.iter().position(|job| job.is_out && job.lane == *lane);
         let job = self.jobs.remove(job.expect("an open call has its job"));
         let at = match &sent.at {
+            // An inner batch is one record.
+            Positions::One(at) if sent.inner_batch => vec![at.get(); job.ids.len()],
             Positions::One(at) => vec![at.get()],
             Positions::Many(many) => many.iter().map(|at| at.get()).collect(),
         };
@@ -182,6 +191,7 @@ impl Producer {
         let (broker, _) = self.creating.as_ref()?.iter().find(|(_, done)| !**done)?;
         let (broker, addr) = (broker.clone(), self.routes.addr(broker)?.clone());
         let queues = i32::try_from(self.order.queues).expect("few");
+        let is_batch = topic == BATCH_TOPIC;
         let ask = Ask::Broker(BrokerRequest::CreateTopic(Box::new(CreateTopic {
             topic,
             read_queues: queues,
@@ -189,7 +199,7 @@ impl Producer {
             perm: 6,
             sys_flag: 0,
             order: false,
-            attributes: None,
+            attributes: is_batch.then(|| "+queue.type=BatchCQ".into()),
         })));
         Some(self.call(now, Peer::Broker(addr), ask, What::Create { broker }))
     }
@@ -216,6 +226,7 @@ impl Producer {
         let mut job = Job {
             ids: Vec::new(),
             bodies: Vec::new(),
+            lights: Vec::new(),
             lane: lane.clone(),
             oneway,
             wait,
@@ -241,7 +252,10 @@ impl Producer {
                 *next
             });
             let promised = wait && !oneway;
-            let made = Message { lane: lane.clone(), sequence, body: body.clone(), promised };
+            let light = self.choose_lights(&lane, dice);
+            let (lane, promised_body) = (lane.clone(), body.clone());
+            let made = Message { lane, sequence, body: promised_body, light, promised };
+            job.lights.push(made.light.clone());
             history.made(id, made);
             job.ids.push(id);
             job.bodies.push(body);
@@ -249,11 +263,26 @@ impl Producer {
         self.jobs.push(job);
     }
 
+    /// Light queues for the next message, in any order. Inner batches have none.
+    fn choose_lights(&self, lane: &Lane, dice: &mut Stream) -> Vec<Text> {
+        let lights = &self.order.lights;
+        if lights.is_empty() || lane.topic == BATCH_TOPIC || dice.chance(500, "work.plain") {
+            return Vec::new();
+        }
+        let first = dice.index(lights.len(), "work.light");
+        let count = 1 + dice.index(lights.len(), "work.lights");
+        (0..count).map(|n| lights[(first + n) % lights.len()].clone()).collect()
+    }
+
     /// A queue without a send under way, of any topic.
     fn choose_lane(&mut self, dice: &mut Stream) -> Option<Lane> {
         let topic = &self.order.topics[dice.index(self.order.topics.len(), "work.topic")];
         let known = self.routes.of(topic);
-        // A topic without a route will be created from the template, by the first send to it.
+        // A topic without a route will be created from the template, by the first send to it; one
+        // of inner batches must be created as such.
+        if known.is_empty() && *topic == BATCH_TOPIC {
+            return None;
+        }
         let places = if known.is_empty() { self.routes.of(TEMPLATE) } else { known };
         if places.is_empty() {
             return None;
@@ -288,11 +317,14 @@ impl Producer {
 
     fn request(&self, now: Mono, job: &Job) -> BrokerRequest {
         let (body, properties) = if job.batch {
-            let messages: Vec<_> = job.ids.iter().copied().zip(job.bodies.clone()).collect();
-            let wait = if job.wait { "" } else { "WAIT\u{1}false\u{2}" };
-            (message::batch(&messages, job.wait), wait.to_owned())
+            let parts = job.bodies.iter().cloned().zip(job.lights.iter().cloned());
+            let messages = job.ids.iter().copied().zip(parts);
+            let messages: Vec<_> = messages.map(|(id, (body, light))| (id, body, light)).collect();
+            // The batch has a key of its own, as real producers give it.
+            (message::batch(&messages, job.wait), message::properties(job.ids[0], job.wait))
         } else {
-            (job.bodies[0].clone(), message::properties(job.ids[0], job.wait))
+            let properties = message::properties(job.ids[0], job.wait);
+            (job.bodies[0].clone(), properties + &message::light_properties(&job.lights[0]))
         };
         BrokerRequest::Send(Box::new(Send {
             group: self.group(),

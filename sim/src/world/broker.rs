@@ -145,19 +145,12 @@ impl World<'_> {
                 thorough: Duration::from_secs(10),
             }
         };
-        let settings = Settings {
-            commit_log_file: plan.store.commit_log_file,
-            consume_queue_file: plan.store.consume_queue_file,
-            queue_ext: plan.store.queue_ext,
-            queue_ext_file: plan.store.queue_ext_file,
-            index_slots: plan.store.index_slots,
-            index_items: plan.store.index_items,
-            ..Settings::default()
-        };
+        let settings = plan.store.settings();
         let config = BrokerConfig {
             flush,
             name_servers: self.names.len(),
             default_topic_queues: plan.cluster.queues,
+            light_queues: settings.light_queues,
             seed: node.seed,
             ..BrokerConfig::new(identity, host, "10.0.0.1:10912".into())
         };

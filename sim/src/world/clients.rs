@@ -12,7 +12,7 @@ use crate::choose::Choose;
 use crate::ledger::Strike;
 use crate::trace::{Column, Mark};
 use crate::workload::consumer::Consumer;
-use crate::workload::producer::{Order, Producer};
+use crate::workload::producer::{BATCH_TOPIC, Order, Producer};
 use crate::workload::{self, Act, Client, Peer, Reply};
 
 /// A client whose wish cannot be met is asked again this much later.
@@ -72,14 +72,19 @@ impl World<'_> {
         let plan = &self.run.plan;
         let work = plan.work.clone();
         let count = u32::try_from(self.work.range(1, 3, "work.topics")).expect("small");
-        let topics: Vec<Text> = (0..count).map(|n| Text::from(format!("topic-{n}"))).collect();
-        let creates = self.work.chance(300, "work.creates").then(|| topics[0].clone());
+        let mut topics: Vec<Text> = (0..count).map(|n| Text::from(format!("topic-{n}"))).collect();
+        let mut creates = self.work.chance(300, "work.creates").then(|| topics[0].clone());
+        if work.inner_batches {
+            topics.push(BATCH_TOPIC.into());
+            creates = topics.last().cloned();
+        }
         let window = *crate::choose::pick(&mut self.work, &[1, 4], "work.window");
         for number in 0..work.producers {
             let order = Order {
                 number,
                 topics: topics.clone(),
                 creates: creates.clone().filter(|_| number == 0),
+                lights: plan.store.lights(),
                 queues: plan.cluster.queues,
                 messages: work.sends / work.producers,
                 body_max: work.body_max,

@@ -147,7 +147,8 @@ impl Rig {
         let (id, lane) = (Id { producer: 0, number }, lane());
         let body = message::body(id, len);
         let sequence = Some(u64::from(number) + 1);
-        let made = Message { lane, sequence, body: body.clone(), promised: true };
+        let light = Vec::new();
+        let made = Message { lane, sequence, body: body.clone(), light, promised: true };
         self.history.made(id, made);
         let send = Send {
             group: "p".into(),

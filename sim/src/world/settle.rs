@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hotfire_core::domain::{BrokerRequest, BrokerResponse, NameRequest, NameResponse, QueueRef};
+use hotfire_core::domain::{
+    BrokerRequest, BrokerResponse, NameRequest, NameResponse, Pull, PullStatus, QueueRef,
+};
 use hotfire_storage::text::Text;
 use hotfire_storage::time::Mono;
 
@@ -10,8 +12,9 @@ use super::faults::Death;
 use super::{Actor, World, stuck};
 use crate::choose::Choose;
 use crate::oracle::image::Image;
-use crate::oracle::{Verdict, derived, metadata, routes};
-use crate::workload::message::Lane;
+use crate::oracle::{Verdict, derived, light, metadata, routes};
+use crate::ring::Violation;
+use crate::workload::message::{Found, Lane, parse};
 
 const SECOND: u64 = 1_000_000;
 /// Within this everything must have come to rest.
@@ -35,6 +38,7 @@ impl World<'_> {
         self.go_on((healed + ROUTED).saturating_sub(self.now))?;
         self.judge_stores()?;
         self.judge_offsets()?;
+        self.judge_lights()?;
         self.judge_routes()?;
         self.last_deaths()
     }
@@ -128,6 +132,53 @@ impl World<'_> {
         let lane = Lane { broker, topic: topic.clone(), queue };
         let what = format!("{group} on {lane}");
         metadata::check_offset(&what, known, self.oracles.delivery.committed(group, &lane))
+    }
+
+    /// What pulls bring from light queues is what is in them.
+    fn judge_lights(&mut self) -> Verdict {
+        for at in 0..self.brokers.len() {
+            let image = self.brokers[at].image();
+            for name in self.run.plan.store.lights() {
+                let pulled = self.pull_all(at, &name)?;
+                light::check_pulled(&name, &pulled, &image)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Positions of all messages of a light queue, as pulls bring them.
+    fn pull_all(&mut self, at: usize, name: &Text) -> Result<Vec<u64>, Violation> {
+        let (mut found, mut offset) = (Vec::new(), 0);
+        loop {
+            let pull = BrokerRequest::Pull(Box::new(Pull {
+                group: "of-lights".into(),
+                from: QueueRef { topic: name.clone(), queue: 0 },
+                offset,
+                max_messages: 3,
+                max_bytes: None,
+                commit: None,
+                hold_ms: None,
+                subscription: Some("*".into()),
+                sub_version: 0,
+                expression_type: None,
+            }));
+            let Some(BrokerResponse::Pulled(pulled)) = self.probe_broker(at, pull)? else {
+                return Err(Violation::new("light queues are delivered", "no pull is answered"));
+            };
+            if pulled.status != PullStatus::Found {
+                return Ok(found);
+            }
+            offset = i64::try_from(pulled.next.get()).expect("offsets are small");
+            let broker = self.brokers[at].broker.as_ref().expect("all are up");
+            for span in &pulled.spans {
+                let bytes = broker.lease(*span);
+                let mut rest = &bytes[..];
+                while let Found::Record(record) = parse(rest) {
+                    found.push(record.at);
+                    rest = &rest[record.size as usize..];
+                }
+            }
+        }
     }
 
     fn judge_routes(&mut self) -> Verdict {
