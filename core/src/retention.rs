@@ -224,6 +224,12 @@ impl Retention {
             } else {
                 self.recheck.filter(|due| *due <= now.mono).map(|_| Purpose::Recheck)
             };
+            if purpose == Some(Purpose::Round)
+                && let Some(round) = &mut self.round
+            {
+                // Late, after a pause perhaps: what was measured for it is not true any more.
+                (round.left, round.forced) = (0, 0);
+            }
             if purpose.is_some() {
                 self.measuring = purpose;
                 self.recheck = None;

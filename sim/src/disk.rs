@@ -240,6 +240,7 @@ impl SimDisk {
             What::Allocate { .. } | What::Open => Ok(self.map(&request.path, &mut inner)),
             What::Measure => {
                 let (used, total) = (inner.files.used(), inner.luck.faults.capacity);
+                inner.measures.push(DiskUse { used, total });
                 Ok(Done::Measured(DiskUse { used, total }))
             }
             _ => Ok(Done::Finished),

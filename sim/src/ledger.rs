@@ -53,6 +53,10 @@ pub enum Strike {
     DiskWriteback,
     /// It tried and failed; the next sync says so, once.
     DiskWritebackFailed,
+    /// A file of a log went because it was old.
+    LogFileExpired,
+    /// A file of a log went because the disk was too full.
+    LogFileForced,
     /// A connection swallows what is said on it, one way.
     NetBlackHole,
     /// A connection was cut.
@@ -71,7 +75,7 @@ pub enum Strike {
 
 impl Strike {
     /// All kinds.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::ClientDied,
         Self::ClockJumped,
         Self::DiskFull,
@@ -93,6 +97,8 @@ impl Strike {
         Self::DiskSyncStuck,
         Self::DiskWriteback,
         Self::DiskWritebackFailed,
+        Self::LogFileExpired,
+        Self::LogFileForced,
         Self::NetBlackHole,
         Self::NetCut,
         Self::NetPartition,
@@ -126,6 +132,8 @@ impl Strike {
             Self::DiskSyncStuck => "disk.sync_stuck",
             Self::DiskWriteback => "disk.writeback",
             Self::DiskWritebackFailed => "disk.writeback_failed",
+            Self::LogFileExpired => "log.file_expired",
+            Self::LogFileForced => "log.file_forced",
             Self::NetBlackHole => "net.black_hole",
             Self::NetCut => "net.cut",
             Self::NetPartition => "net.partition",

@@ -91,6 +91,7 @@ async fn live(world: Arc<World>) -> Outcome {
 async fn busy(world: &World, faults: &mut Faults) -> Result<(), Violation> {
     loop {
         rt::sleep(LOOK).await;
+        world.look_at_logs();
         world.judge().so_far()?;
         let sent = world.producers.iter().all(|guest| guest.model().is_done());
         faults.tick(sent);

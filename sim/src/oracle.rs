@@ -11,6 +11,7 @@
 //! | [`holds`] | every request is answered once; no pull waits in front of a message |
 //! | [`locks`] | I16: a queue is locked for one client of a group at a time |
 //! | [`metadata`] | I15: acknowledged topics survive, offsets are never more than was committed |
+//! | [`retention`] | I20: only the oldest files go, and only those that may |
 //! | [`routes`] | I19: name servers list who lives, and not for long who does not |
 //!
 //! **The loss contract.** A kill loses nothing that was acknowledged. A power failure loses nothing
@@ -30,12 +31,15 @@ pub mod locks;
 pub mod metadata;
 pub mod order;
 pub mod promises;
+pub mod retention;
 pub mod routes;
 
 use std::collections::BTreeMap;
 
 use hotfire_storage::text::Text;
 
+use crate::ledger::Ledger;
+use crate::plan::Keeping;
 use crate::ring::Violation;
 use crate::workload::history::History;
 use image::Image;
@@ -55,17 +59,20 @@ pub struct Oracles {
     pub locks: locks::Locks,
     /// Which topics exist.
     pub metadata: metadata::Metadata,
+    /// What may be gone.
+    pub retention: retention::Retention,
 }
 
 impl Oracles {
-    /// Oracles of brokers that flush as `sync_flush` says.
-    pub fn new(sync_flush: bool) -> Self {
+    /// Oracles of brokers that flush as `sync_flush` says, and whose logs are kept like this.
+    pub fn new(sync_flush: bool, keeping: Keeping, file_len: u32, ledger: Ledger) -> Self {
         Self {
             read: 0,
             promises: promises::Promises::new(sync_flush),
             delivery: delivery::Delivery::default(),
             locks: locks::Locks::default(),
             metadata: metadata::Metadata::default(),
+            retention: retention::Retention::new(keeping, file_len, ledger),
         }
     }
 
@@ -83,7 +90,8 @@ impl Oracles {
 
     /// A broker has started, over this image of its store.
     pub fn began(&mut self, broker: &Text, life: u32, image: &Image, history: &History) -> Verdict {
-        self.promises.began(broker, image, history)?;
+        let floor = self.retention.floor(broker);
+        self.promises.began(broker, image, history, floor)?;
         self.delivery.began(broker, life, image);
         light::check(broker, image, history)?;
         order::check(broker, image, history)
@@ -92,7 +100,7 @@ impl Oracles {
     /// All is quiet: everything holds that can be asked of the stores, by broker.
     pub fn quiet(&self, images: &BTreeMap<Text, Image>, history: &History) -> Verdict {
         for (broker, image) in images {
-            self.promises.check(broker, image, history)?;
+            self.promises.check(broker, image, history, self.retention.floor(broker))?;
             self.delivery.check(broker, image)?;
             light::check(broker, image, history)?;
             order::check(broker, image, history)?;

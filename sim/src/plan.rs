@@ -4,6 +4,9 @@
 //! the one that the seed draws. Chance during the run comes from other streams, so an edited plan
 //! meets the same chance.
 
+mod keeping;
+
+pub use keeping::Keeping;
 use serde::{Deserialize, Serialize};
 
 use crate::choose::{Choose, pick};
@@ -17,6 +20,8 @@ pub struct Plan {
     pub cluster: Cluster,
     /// How the stores are set.
     pub store: StoreShape,
+    /// How long messages are kept.
+    pub keep: Keeping,
     /// What clients do.
     pub work: Work,
     /// What disks do.
@@ -157,6 +162,7 @@ impl Plan {
         let mut plan = Self {
             cluster: Cluster::draw(choose),
             store: StoreShape::draw(choose),
+            keep: Keeping::forever(),
             work: Work::draw(choose),
             disk: Faults::draw(choose),
             net: NetFaults::draw(choose),
@@ -175,6 +181,8 @@ impl Plan {
         plan.store.light_queues = *pick(choose, &[0, 0, 1, 3], "plan.light_queues");
         plan.work.inner_batches = choose.chance(300, "plan.inner_batches");
         plan.store.batch_queue_file = 46 * *pick(choose, &[20, 3, 1], "plan.batch_queue_file");
+        plan.keep = Keeping::draw(choose);
+        plan.disk.capacity = plan.keep.capacity(plan.store.commit_log_file);
         plan
     }
 

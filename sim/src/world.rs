@@ -23,6 +23,7 @@ mod clock;
 #[cfg(test)]
 mod crash_points;
 mod faults;
+mod keeping;
 mod names;
 mod net;
 mod settle;
@@ -132,7 +133,12 @@ impl<'a> World<'a> {
             net,
             topics: Vec::new(),
             history: History::default(),
-            oracles: Oracles::new(run.plan.store.sync_flush),
+            oracles: Oracles::new(
+                run.plan.store.sync_flush,
+                run.plan.keep.clone(),
+                run.plan.store.commit_log_file,
+                run.ledger.clone(),
+            ),
             planned: Vec::new(),
             healed: false,
             refused: 0,

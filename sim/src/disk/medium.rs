@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hotfire_core::machine::Digest;
-use hotfire_storage::seam::{Done, Fault, Token};
+use hotfire_storage::seam::{DiskUse, Done, Fault, Token};
 use hotfire_storage::time::Mono;
 
 use super::SimDisk;
@@ -33,6 +33,8 @@ pub(super) struct Inner {
     pub(super) mounts: u32,
     pub(super) mounted: bool,
     pub(super) death: Option<Death>,
+    /// What it said to those who asked how full it is.
+    pub(super) measures: Vec<DiskUse>,
     /// Operations to be performed before the machine dies at one.
     fuse: Option<u64>,
     /// Snapshots of every moment at which it could have died, if that is asked for.
@@ -60,6 +62,7 @@ impl Medium {
             mounts: 0,
             mounted: false,
             death: None,
+            measures: Vec::new(),
             fuse: None,
             cuts: None,
         })))
@@ -163,6 +166,18 @@ impl Medium {
     /// What is durable of `len` bytes of one file, from `from` on; `None` if there is no such file.
     pub fn durable_part(&self, path: &str, from: u64, len: usize) -> Option<Vec<u8>> {
         self.lock().files.durable_part(path, from, len)
+    }
+
+    /// The first byte of a log's first file, as a process would see it that starts now.
+    pub fn log_start(&self) -> Option<u64> {
+        let inner = self.lock();
+        let logs = inner.files.names.live.paths.keys().map(|path| path.strip_prefix("commitlog/"));
+        logs.filter_map(|name| name?.parse().ok()).min()
+    }
+
+    /// What it has said since this was asked to those who asked how full it is.
+    pub fn take_measures(&self) -> Vec<DiskUse> {
+        std::mem::take(&mut self.lock().measures)
     }
 
     /// Folds in both images. While a process has files mapped, [`SimDisk::digest`] knows more.

@@ -176,9 +176,12 @@ fn last_words(world: &World, host: &Host, broker: &Broker<NodeDisk>) {
     broker.verify();
     let disk = broker.store().disk();
     disk.verify();
-    let image = Image::read(&disk.seen());
+    let start = broker.store().start().get();
+    let image = Image::read(&disk.seen()).from(start);
     let mut judge = world.judge();
     let _ = judge.so_far();
+    let logs = judge.look_at_log(world.now(), &host.name, start);
+    judge.heard(logs);
     judge.heard(derived::check(broker.store(), &image));
     let told = broker.registration().topics;
     let verdict = judge.oracles.metadata.check(&host.name, &told);
@@ -228,6 +231,7 @@ fn config(world: &World, host: &Host, life: u32) -> BrokerConfig {
     let store_host = host.addr.parse().expect("ours is an address");
     let mut config = BrokerConfig::new(identity, store_host, host.addr.clone());
     config.default_topic_queues = plan.cluster.queues;
+    config.retention = plan.keep.policy();
     config.name_servers = world.names.len();
     config.light_queues = plan.store.light_queues > 0;
     config.seed = u64::from(life);

@@ -49,6 +49,7 @@ pub(super) async fn rest(world: &Arc<World>, faults: &mut Faults) -> Verdict {
     loop {
         rt::sleep(LOOK).await;
         faults.keep_up();
+        world.look_at_logs();
         world.judge().so_far()?;
         let (now, len) = (world.now(), world.judge().history.len());
         let done = world.guests().all(|guest| guest.model().is_done());
@@ -137,7 +138,8 @@ pub(super) async fn stop(world: &World, faults: &mut Faults, digest: &mut Digest
     judge.oracles.quiet(&images, &judge.history)?;
     drop(judge);
     for host in &world.brokers {
-        let again = reopened(world, host)?;
+        // A file whose deletion failed may be back.
+        let again = reopened(world, host)?.from(images[&host.name].start);
         if again != images[&host.name] {
             let (before, after) = (images[&host.name].end, again.end);
             let detail = format!("{}: its log ended at {before}, and does at {after}", host.name);

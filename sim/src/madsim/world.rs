@@ -56,8 +56,20 @@ impl Judge {
         self.add(now, Fact::Began { broker: broker.clone(), life });
         let after = self.oracles.follow(&self.history);
         self.heard(after);
+        let logs = self.look_at_log(now, broker, image.start);
+        self.heard(logs);
+        let us = now.as_micros();
+        let logs = self.oracles.retention.began(broker, us, image.start, image.end);
+        self.heard(logs);
         let found = self.oracles.began(broker, life, image, &self.history);
         self.heard(found);
+    }
+
+    /// A broker's log begins here.
+    pub(super) fn look_at_log(&mut self, now: Mono, broker: &Text, start: u64) -> Verdict {
+        self.oracles.follow(&self.history)?;
+        let Oracles { retention, promises, .. } = &mut self.oracles;
+        retention.sampled(broker, now, start, promises, &self.history)
     }
 
     /// Topics that must exist on a broker.
@@ -110,7 +122,12 @@ impl World {
         let names = names.collect();
         let mut judge = Judge {
             history: History::default(),
-            oracles: Oracles::new(run.plan.store.sync_flush),
+            oracles: Oracles::new(
+                run.plan.store.sync_flush,
+                run.plan.keep.clone(),
+                run.plan.store.commit_log_file,
+                run.ledger.clone(),
+            ),
             verdict: Ok(()),
         };
         let (topics, producers, consumers) = guests(run, &mut judge);
@@ -203,6 +220,21 @@ impl World {
         let addr = self.addr(peer);
         let host = self.hosts().find(|host| *host.addr == addr);
         host.expect("an address that was told is a server's").life.load(Ordering::Relaxed)
+    }
+
+    /// Looks at where the logs of brokers begin, and what their disks said.
+    pub(super) fn look_at_logs(&self) {
+        let now = self.now();
+        for host in &self.brokers {
+            let medium = host.berth.as_ref().expect("a broker has a disk").medium();
+            let mut judge = self.judge();
+            for found in medium.take_measures() {
+                judge.oracles.retention.measured(&host.name, now.as_micros(), found);
+            }
+            let start = medium.log_start().unwrap_or_default();
+            let verdict = judge.look_at_log(now, &host.name, start);
+            judge.heard(verdict);
+        }
     }
 
     pub(super) fn say(&self, mark: Mark, what: std::fmt::Arguments<'_>) {

@@ -26,6 +26,8 @@ pub struct Placed {
 /// The records of a log, by queue and offset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
+    /// Where the log begins: the first byte of its first file.
+    pub start: u64,
     /// Where the log ends: the first byte that is not part of a good record.
     pub end: u64,
     queues: BTreeMap<(Text, i32), BTreeMap<u64, Placed>>,
@@ -45,6 +47,7 @@ impl Image {
             if expected.is_some_and(|expected| expected != start) {
                 break;
             }
+            image.start = if expected.is_none() { start } else { image.start };
             if !image.read_file(start, bytes) {
                 break;
             }
@@ -60,6 +63,7 @@ impl Image {
         seen: &BTreeMap<String, Vec<u8>>,
     ) -> u64 {
         let (image, live) = (Self::read(durable), Self::read(seen));
+        let start = live.start;
         let records = |image: &Self| {
             let all = image.queues.iter().flat_map(|(queue, placed)| {
                 placed
@@ -69,8 +73,21 @@ impl Image {
             all.collect::<BTreeMap<_, _>>()
         };
         let (records, live) = (records(&image), records(&live));
-        let torn = records.iter().find(|(at, record)| live.get(at) != Some(record));
+        // A file whose deletion is not durable yet is still there.
+        let known = records.range(start..);
+        let torn = known.into_iter().find(|(at, record)| live.get(at) != Some(record));
         torn.map_or(image.end, |(at, _)| *at)
+    }
+
+    /// The same log from a file on: what lies before is there, but no part of it any more.
+    #[must_use]
+    pub fn from(mut self, start: u64) -> Self {
+        self.start = self.start.max(start);
+        self.queues.retain(|_, placed| {
+            placed.retain(|_, placed| placed.at >= start);
+            !placed.is_empty()
+        });
+        self
     }
 
     /// Reads one file; is it full?

@@ -3,7 +3,9 @@
 //!
 //! Excused: what a power failure could lose by the loss contract (see [`super`]). Whether it was
 //! lost is looked up when the broker is back: what is still there is on the medium from then on,
-//! and is promised like everything else; what is gone frees its offset.
+//! and is promised like everything else; what is gone frees its offset. Excused, too: what lay
+//! below the log's beginning, as far as that was allowed to move (see [`super::retention`]); its
+//! offset is not free.
 
 use std::collections::BTreeMap;
 
@@ -110,6 +112,13 @@ impl Promises {
         Ok(())
     }
 
+    /// Messages that are promised to lie in this part of a broker's log.
+    pub fn placed(&self, broker: &Text, from: u64, to: u64) -> impl Iterator<Item = Id> {
+        let of = self.lanes.iter().filter(move |(lane, _)| lane.broker == *broker);
+        let all = of.flat_map(|(_, places)| places.values());
+        all.filter(move |promise| (from..to).contains(&promise.at)).map(|promise| promise.id)
+    }
+
     fn died(&mut self, broker: &Text, durable: Option<u64>) {
         let Some(durable) = durable else { return };
         let (life, powers) = self.lives.entry(broker.clone()).or_default();
@@ -121,11 +130,18 @@ impl Promises {
     }
 
     /// The broker is back: what is there is there, and what is gone must have been doubtful.
-    pub fn began(&mut self, broker: &Text, image: &Image, history: &History) -> Verdict {
+    /// Below `floor` messages may have been deleted.
+    pub fn began(
+        &mut self,
+        broker: &Text,
+        image: &Image,
+        history: &History,
+        floor: u64,
+    ) -> Verdict {
         for (lane, places) in self.lanes.iter_mut().filter(|(lane, _)| lane.broker == *broker) {
             let mut verdict = Ok(());
             places.retain(|offset, promise| {
-                let judged = judge(lane, *offset, promise, image, history);
+                let judged = judge(lane, *offset, promise, image, history, floor);
                 if judged.is_ok() {
                     promise.doubtful = false;
                     return true;
@@ -140,18 +156,28 @@ impl Promises {
         Ok(())
     }
 
-    /// Everything promised is there.
-    pub fn check(&self, broker: &Text, image: &Image, history: &History) -> Verdict {
+    /// Everything promised is there, unless it was deleted, as may be below `floor`.
+    pub fn check(&self, broker: &Text, image: &Image, history: &History, floor: u64) -> Verdict {
         for (lane, places) in self.lanes.iter().filter(|(lane, _)| lane.broker == *broker) {
             for (offset, promise) in places {
-                judge(lane, *offset, promise, image, history)?;
+                judge(lane, *offset, promise, image, history, floor)?;
             }
         }
         Ok(())
     }
 }
 
-fn judge(lane: &Lane, offset: u64, promise: &Promise, image: &Image, history: &History) -> Verdict {
+fn judge(
+    lane: &Lane,
+    offset: u64,
+    promise: &Promise,
+    image: &Image,
+    history: &History,
+    floor: u64,
+) -> Verdict {
+    if promise.at < image.start.min(floor) {
+        return Ok(());
+    }
     let body = &history.messages()[&promise.id].body;
     let found = image.get(&lane.topic, lane.queue, offset);
     if found.is_some_and(|f| f.id == Some(promise.id) && f.body == *body && f.at == promise.at) {

@@ -138,12 +138,17 @@ pub struct History {
     facts: Vec<(Mono, Fact)>,
     messages: BTreeMap<Id, Message>,
     sends: u64,
+    /// How often each message was sent.
+    sent: BTreeMap<Id, u32>,
 }
 
 impl History {
     /// Writes a fact down.
     pub fn add(&mut self, now: Mono, fact: Fact) {
-        self.sends += u64::from(matches!(fact, Fact::Sent { .. }));
+        if let Fact::Sent { ids } = &fact {
+            self.sends += 1;
+            ids.iter().for_each(|id| *self.sent.entry(*id).or_default() += 1);
+        }
         self.facts.push((now, fact));
     }
 
@@ -171,6 +176,17 @@ impl History {
     /// The messages, by identity.
     pub const fn messages(&self) -> &BTreeMap<Id, Message> {
         &self.messages
+    }
+
+    /// When a message was first sent.
+    pub fn first_sent(&self, id: Id) -> Option<Mono> {
+        let sent = |fact: &Fact| matches!(fact, Fact::Sent { ids } if ids.contains(&id));
+        self.facts.iter().find(|(_, fact)| sent(fact)).map(|(now, _)| *now)
+    }
+
+    /// Was a message sent more than once?
+    pub fn was_repeated(&self, id: Id) -> bool {
+        self.sent.get(&id).is_some_and(|times| *times > 1)
     }
 
     /// How often something was sent: the clock that faults go by.

@@ -91,7 +91,8 @@ impl BrokerNode {
     /// What its disk shows, read by us.
     pub(super) fn image(&self) -> Image {
         let broker = self.broker.as_ref().expect("images are taken of brokers that are up");
-        Image::read(&broker.store().disk().seen())
+        let store = broker.store();
+        Image::read(&store.disk().seen()).from(store.start().get())
     }
 }
 
@@ -148,6 +149,7 @@ impl World<'_> {
         let settings = plan.store.settings();
         let config = BrokerConfig {
             flush,
+            retention: self.retention_policy(),
             name_servers: self.names.len(),
             default_topic_queues: plan.cluster.queues,
             light_queues: settings.light_queues,
@@ -184,6 +186,7 @@ impl World<'_> {
         let now = Mono::from_micros(self.now);
         self.history.add(now, Fact::Began { broker: name.clone(), life });
         self.oracles.follow(&self.history)?;
+        self.log_began(at)?;
         let node = &self.brokers[at];
         let (image, broker) = (node.image(), node.broker.as_ref().expect("it has just started"));
         self.oracles.began(&name, life, &image, &self.history)?;
@@ -234,6 +237,7 @@ impl World<'_> {
         if how == Death::Stop && self.brokers[at].broker.is_some() {
             return self.broker_stops(at);
         }
+        self.look_at_log(at)?;
         let node = &mut self.brokers[at];
         let durable = (how == Death::Power).then(|| node.durable_end());
         let was_up = node.broker.is_some();
@@ -263,6 +267,7 @@ impl World<'_> {
         {
             self.effect(at, effect)?;
         }
+        self.look_at_log(at)?;
         self.brokers[at].broker = None;
         let lost = self.run.ledger.count(Strike::DiskPowerFailed) > powers;
         self.is_gone(at, lost.then_some(durable), false);
@@ -358,6 +363,7 @@ impl World<'_> {
     }
 
     fn after_turn(&mut self, at: usize) -> Verdict {
+        self.look_at_log(at)?;
         let node = &self.brokers[at];
         let broker = node.broker.as_ref().expect("its turn has just ended");
         broker.verify();

@@ -5,6 +5,8 @@
 //! kept, how many steps of each operation under way were taken, whether a sync had copied early,
 //! kill or power failure. Nothing is sampled.
 
+mod deletion;
+
 use std::time::Duration;
 
 use hotfire_core::broker::{Broker, BrokerConfig, Effect, FlushPolicy, Input};
@@ -24,6 +26,7 @@ use crate::disk::{Faults, Medium, SimDisk};
 use crate::ledger::Ledger;
 use crate::oracle::image::Image;
 use crate::oracle::{Oracles, derived};
+use crate::plan::Keeping;
 use crate::trace::Column;
 use crate::workload::history::{Fact, History, Message};
 use crate::workload::message::{self, Id, Lane};
@@ -45,6 +48,7 @@ struct Rig {
     broker: Option<Broker<SimDisk>>,
     sync_flush: bool,
     file: u32,
+    keep: Keeping,
     now: u64,
     life: u32,
     /// Points until it stops.
@@ -59,6 +63,10 @@ fn now(us: u64) -> Now {
 
 impl Rig {
     fn new(chance: &Chance, sync_flush: bool, file: u32) -> Self {
+        Self::keeping(chance, sync_flush, file, Keeping::forever())
+    }
+
+    fn keeping(chance: &Chance, sync_flush: bool, file: u32, keep: Keeping) -> Self {
         let dice = chance.of(Concern::Disk);
         let medium = Medium::new(disk(0), dice, Ledger::default(), Column::default());
         let mut rig = Self {
@@ -70,7 +78,8 @@ impl Rig {
             life: 0,
             left: u64::MAX,
             history: History::default(),
-            oracles: Oracles::new(sync_flush),
+            oracles: Oracles::new(sync_flush, keep.clone(), file, Ledger::default()),
+            keep,
         };
         assert!(rig.open(None), "nothing stops the first start");
         rig.ask(0, BrokerRequest::CreateTopic(Box::new(topic())));
@@ -100,8 +109,12 @@ impl Rig {
             FlushPolicy::Async { every, least_pages: 0, thorough: every }
         };
         let host = "10.0.0.1:10911".parse().expect("an address");
-        let config =
-            BrokerConfig { flush, ..BrokerConfig::new(identity, host, "10.0.0.1:10912".into()) };
+        let retention = self.keep.policy();
+        let config = BrokerConfig {
+            flush,
+            retention,
+            ..BrokerConfig::new(identity, host, "10.0.0.1:10912".into())
+        };
         let disk = self.medium.mount();
         if let Some(operation) = dies_at {
             self.medium.die_at(operation);
@@ -114,8 +127,11 @@ impl Rig {
         self.history.add(Mono::ZERO, Fact::Began { broker: name.clone(), life: self.life });
         let image = Image::read(&broker.store().disk().seen());
         let told = broker.registration().topics;
+        let store = broker.store();
+        let (start, end) = (store.start().get(), store.written().end().get());
         self.oracles
             .follow(&self.history)
+            .and_then(|()| self.oracles.retention.began(&name, self.now, start, end))
             .and_then(|()| self.oracles.began(&name, self.life, &image, &self.history))
             .and_then(|()| self.oracles.metadata.check(&name, &told))
             .and_then(|()| derived::check(broker.store(), &image))

@@ -165,7 +165,10 @@ impl World<'_> {
             Fault::Jump { who, by_ms } => {
                 self.run.ledger.hit(Strike::ClockJumped);
                 match who {
-                    Actor::Broker(at) => self.brokers[*at].clock.wall_ms += by_ms,
+                    Actor::Broker(at) => {
+                        self.brokers[*at].clock.wall_ms += by_ms;
+                        self.oracles.retention.jumped(&self.brokers[*at].name);
+                    }
                     Actor::Name(at) => self.names[*at].clock.wall_ms += by_ms,
                     Actor::Client(_) => {}
                 }

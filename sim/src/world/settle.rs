@@ -236,7 +236,8 @@ impl World<'_> {
 
     fn judge_stores_after_death(&mut self) -> Verdict {
         for (broker, image) in &self.images() {
-            self.oracles.promises.check(broker, image, &self.history)?;
+            let floor = self.oracles.retention.floor(broker);
+            self.oracles.promises.check(broker, image, &self.history, floor)?;
         }
         for node in &self.brokers {
             let broker = node.broker.as_ref().expect("all have just started");
