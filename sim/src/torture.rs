@@ -357,7 +357,7 @@ mod tests {
         }
         let mut never = sum.never();
         never.retain(|strike| strike.name().starts_with("disk."));
-        assert_eq!(never, [Strike::DiskPageStale, Strike::DiskSyncLied], "{sum}");
+        assert_eq!(never, [Strike::DiskSyncLied], "{sum}");
     }
 
     /// A run in which records lie across pages, syncs fail now and then, and the power often.
@@ -393,7 +393,9 @@ mod tests {
 
     #[test]
     fn a_disk_that_lies_is_found_and_shrunk() {
-        let change = Change { lies: 500, ..Change::default() };
+        // Pages with a past hide the lie in noise that no shorter tape gets rid of.
+        let off = vec!["stale".to_owned()];
+        let change = Change { lies: 500, off, ..Change::default() };
         let fails = |seed: u64| {
             let run = Run::new(Chance::recorded(seed), &change, Trace::off());
             ring::run(Ring::Disk, &run).err().map(|found| (found.oracle, run.chance.written()))

@@ -313,6 +313,22 @@ impl Queue {
         last.map(|(_, unit)| unit.span.at.plus(u64::from(unit.span.len)))
     }
 
+    /// Ends the queue before its last unit; only positions change.
+    pub(crate) fn drop_last(&mut self, memory: &impl Memory) {
+        let (len, start) = (self.kind.unit_len(), self.chain.start());
+        self.end -= len;
+        // Placeholders in front of what is gone are no queue.
+        let last = self.last(memory).filter(|unit| !unit.is_placeholder());
+        if last.is_none() {
+            self.end = start;
+        }
+        self.range.max = last.map_or(QueueOffset::new(start / len), |unit| unit.next());
+        self.low = self.low.min(self.end);
+        self.synced = self.synced.min(self.end);
+        self.range.min = self.range.min.min(self.range.max);
+        self.trim_ext(memory);
+    }
+
     /// Puts the unit of a record that recovery read, where the record says. The log is the
     /// truth: what the queue held from there on is forgotten.
     ///

@@ -302,6 +302,7 @@ impl<D: Disk> Recovery<'_, D> {
 
     fn trust_below(&mut self, plan: Plan) -> Plan {
         self.queues.trim_all(self.disk, plan.dispatch_from);
+        self.dismiss_strangers();
         plan
     }
 

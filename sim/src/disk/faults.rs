@@ -128,6 +128,7 @@ impl Faults {
         self.sync_stuck = rate(&[0, 0, 0, 10], "plan.disk.sync_stuck");
         self.read_fails = rate(&[0, 0, 0, 10], "plan.disk.read_fails");
         self.rot = rate(&[0, 0, 0, 300], "plan.disk.rot");
+        self.stale = rate(&[0, 0, 500], "plan.disk.stale");
     }
 
     /// The same disk without the fault of this name, a field's; `None` if there is none. The first

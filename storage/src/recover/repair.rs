@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use super::{Recovery, Stage, forsake_units};
 use crate::consume_queue::Unit;
+use crate::dispatch::{Facts, LIGHT_QUEUE_ID};
 use crate::position::{Physical, QueueOffset};
 use crate::queue::{Entry, Kind, Queue};
 use crate::record::{Crc, Verdict};
@@ -39,6 +40,44 @@ impl<D: Disk> Recovery<'_, D> {
             queue.trim(self.disk, Physical::ZERO);
             self.broken.insert((topic, id));
         }
+    }
+
+    /// A page that the power took before it was ever on the medium can show what its block held in
+    /// another file, on file systems that allow it: the units of another queue, say. A queue whose
+    /// last unit is not its own ends before the strangers, and is read from the log behind them.
+    pub(super) fn dismiss_strangers(&mut self) {
+        let with_strangers = self.queues.iter().filter(|(topic, id, queue)| {
+            queue.last(self.disk).is_some_and(|unit| !self.belongs(topic, *id, queue.kind, &unit))
+        });
+        let found: Broken = with_strangers.map(|(topic, id, _)| (topic.to_owned(), id)).collect();
+        for (topic, id) in found {
+            while let Some(queue) = self.queues.get(&topic, id)
+                && let Some(unit) = queue.last(self.disk)
+                && !self.belongs(&topic, id, queue.kind, &unit)
+            {
+                let queue = self.queues.get_mut(&topic, id).expect("it is there");
+                queue.drop_last(self.disk);
+            }
+            self.broken.insert((topic, id));
+        }
+    }
+
+    /// Does the record that a unit points at name this queue? Records that are gone cannot say.
+    fn belongs(&self, topic: &str, id: i32, kind: Kind, unit: &Unit) -> bool {
+        if unit.span.at < self.log.start() || unit.is_placeholder() {
+            return true;
+        }
+        let verdict = self.log.verdict(self.disk, unit.span.at, Crc::Skip);
+        let Some(Verdict::Good(record)) = verdict else { return false };
+        let properties = [record.properties()];
+        let facts = Facts::of(&record, &properties);
+        let is_own = facts.topic == topic && record.queue_id() == id;
+        let counts = kind == Kind::Batch || facts.queue_offset == unit.first;
+        let mut light = facts.light(Kind::Simple, &[]).into_iter();
+        let is_light = |(name, entry): (&str, Entry)| {
+            name == topic && id == LIGHT_QUEUE_ID && entry.0.first == unit.first
+        };
+        record.size() == unit.span.len && ((is_own && counts) || light.any(is_light))
     }
 
     /// Does the entry come too late for its queue? Then units are missing in between.
