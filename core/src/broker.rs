@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `send`, `batch`, `waiters` | checked, appended, answered when the promise is kept |
 //! | `pull`, `hold` | looked up, filtered, answered or held |
+//! | `query` | looked up by key |
 //! | `clients`, `locks` | who is connected, who may consume a queue in order |
 //! | `topics`, `groups`, `offsets`, `version`, `state`, `ready` | what is kept in `config/*.json` |
 //! | `requests` | everything else that is asked |
@@ -26,6 +27,7 @@ mod locks;
 mod names;
 mod offsets;
 mod pull;
+mod query;
 mod ready;
 mod requests;
 mod send;

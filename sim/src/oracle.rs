@@ -9,6 +9,7 @@
 //! | [`derived`] | I7: queues are a function of the log |
 //! | [`light`] | messages are in the light queues that they name, and can be pulled from there |
 //! | [`holds`] | every request is answered once; no pull waits in front of a message |
+//! | [`keys`] | what lies in the log is found by its key |
 //! | [`locks`] | I16: a queue is locked for one client of a group at a time |
 //! | [`metadata`] | I15: acknowledged topics survive, offsets are never more than was committed |
 //! | [`retention`] | I20: only the oldest files go, and only those that may |
@@ -26,6 +27,7 @@ pub mod derived;
 pub mod holds;
 pub mod honest;
 pub mod image;
+pub mod keys;
 pub mod light;
 pub mod locks;
 pub mod metadata;

@@ -180,6 +180,41 @@ fn a_request_of_the_original_means_the_same_when_we_ask_it() {
     }
 }
 
+/// Apache answers a query with the records in the order of the log, as we do.
+#[test]
+fn queries_and_what_they_brought_are_understood() {
+    let (mut asked, mut answered) = (0, 0);
+    for (entry, frame, _) in recorded() {
+        let name = &entry.file;
+        let header = Header::decode(&frame).expect(name);
+        if entry.kind == "req" && entry.request_code == 12 {
+            let BrokerRequest::QueryMessage(query) = broker::decode_request(&header, &frame.body)
+            else {
+                panic!("{name}");
+            };
+            assert_eq!(
+                (&*query.key, query.max_messages, query.is_unique),
+                ("shared-key", 32, false)
+            );
+            asked += 1;
+        } else if entry.request_code == 12 {
+            let reply = broker::decode_response(12, &header, &frame.body).expect(name);
+            let BrokerResponse::Queried(queried) = reply.response else { panic!("{name}") };
+            assert_eq!(queried.indexed.get(), 2_093_066, "{name}");
+            let (mut rest, mut places) = (&reply.records[..], Vec::new());
+            while let Some(size) = rest.first_chunk().map(|size| u32::from_be_bytes(*size)) {
+                let (record, behind) = rest.split_at(size as usize);
+                let record = hotfire_storage::record::Record::parse(record).expect(name);
+                places.push(record.physical());
+                rest = behind;
+            }
+            assert!(places.len() == 12 && places.is_sorted(), "{name}: {places:?}");
+            answered += 1;
+        }
+    }
+    assert_eq!((asked, answered), (2, 2));
+}
+
 #[test]
 fn every_answer_to_what_we_ask_is_understood() {
     for (entry, frame, _) in recorded() {

@@ -49,6 +49,7 @@ impl<D: Disk> Broker<D> {
                 let range = self.store.queue(&of.topic, of.queue);
                 range.map_or(BrokerResponse::Offset(-1), |range| offset(range.min.get()))
             }
+            BrokerRequest::QueryMessage(query) => self.query(&query)?,
             BrokerRequest::QueryOffset { group, of, zero_if_absent } => {
                 self.query_offset(&group, &of, zero_if_absent)?
             }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-pub use hotfire_storage::Boundary;
 use hotfire_storage::position::{Physical, QueueOffset, Span};
 use hotfire_storage::text::Text;
 use hotfire_storage::time::Wall;
+pub use hotfire_storage::{Boundary, KeyKind};
 
 use super::Code;
 
@@ -149,6 +149,25 @@ pub struct Pull {
     pub expression_type: Option<Text>,
 }
 
+/// QUERY_MESSAGE (12).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryMessage {
+    /// Topic.
+    pub topic: Text,
+    /// The key, the unique id or the tags.
+    pub key: Text,
+    /// What `key` is.
+    pub kind: KeyKind,
+    /// A unique id is looked for: `max_messages` does not count.
+    pub is_unique: bool,
+    /// Most messages wanted; what a client sent.
+    pub max_messages: i32,
+    /// Stored then or later.
+    pub begin: Wall,
+    /// Stored then or earlier.
+    pub end: Wall,
+}
+
 /// A consumer's subscription to one topic (requests.md A.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
@@ -280,6 +299,8 @@ pub enum BrokerRequest {
     MinOffset(QueueRef),
     /// 11 PULL_MESSAGE, 361 LITE_PULL_MESSAGE.
     Pull(Box<Pull>),
+    /// 12 QUERY_MESSAGE.
+    QueryMessage(Box<QueryMessage>),
     /// 14 QUERY_CONSUMER_OFFSET.
     QueryOffset {
         /// Group.
@@ -421,6 +442,17 @@ pub struct Pulled {
     pub spans: Vec<Span>,
 }
 
+/// The answer to a query that found something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queried {
+    /// When the newest record that is indexed was stored.
+    pub indexed_time: Wall,
+    /// Where that one lies.
+    pub indexed: Physical,
+    /// The records, oldest first. Leased from the store when the answer is written.
+    pub spans: Vec<Span>,
+}
+
 /// What a broker answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BrokerResponse {
@@ -441,6 +473,8 @@ pub enum BrokerResponse {
     Offset(i64),
     /// 11, 361.
     Pulled(Box<Pulled>),
+    /// 12.
+    Queried(Box<Queried>),
     /// No.
     Refused {
         /// Why, for programs.

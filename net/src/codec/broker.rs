@@ -3,7 +3,8 @@
 //! | file | codes |
 //! |---|---|
 //! | `send` | 10, 310, 320 |
-//! | `pull` | 11, 361, 33 |
+//! | `pull` | 11, 361 |
+//! | `query` | 12, 33 |
 //! | `consumer` | 34, 35, 38, 40, 41, 42 |
 //! | `offset` | 14, 15, 29, 30, 31, 32 |
 //! | `topic` | 17, 351 |
@@ -11,6 +12,7 @@
 mod consumer;
 mod offset;
 mod pull;
+mod query;
 mod send;
 mod topic;
 
@@ -26,6 +28,7 @@ use crate::header::Header;
 
 const SEND_MESSAGE: i32 = 10;
 const PULL_MESSAGE: i32 = 11;
+const QUERY_MESSAGE: i32 = 12;
 const QUERY_CONSUMER_OFFSET: i32 = 14;
 const UPDATE_CONSUMER_OFFSET: i32 = 15;
 const UPDATE_AND_CREATE_TOPIC: i32 = 17;
@@ -51,7 +54,8 @@ pub fn decode_request(header: &Header, body: &Bytes) -> BrokerRequest {
     let decoded = match header.code {
         SEND_MESSAGE | SEND_MESSAGE_V2 | SEND_BATCH_MESSAGE => send::decode(header, body),
         PULL_MESSAGE | LITE_PULL_MESSAGE => pull::decode(&header.fields),
-        VIEW_MESSAGE_BY_ID => pull::decode_view(&header.fields),
+        QUERY_MESSAGE => query::decode(&header.fields),
+        VIEW_MESSAGE_BY_ID => query::decode_view(&header.fields),
         HEART_BEAT
         | UNREGISTER_CLIENT
         | GET_CONSUMER_LIST_BY_GROUP
@@ -106,6 +110,7 @@ pub fn encode_response(
             head.finish(Body::None)
         }
         BrokerResponse::Pulled(pulled) => pull::encode_response(caller, pulled, with, into),
+        BrokerResponse::Queried(queried) => query::encode_response(caller, queried, with, into),
         BrokerResponse::Refused { code, remark } => {
             answer(caller, *code, Some(remark), into).finish(Body::None)
         }
@@ -157,6 +162,7 @@ pub fn request_code(request: &BrokerRequest) -> i32 {
         BrokerRequest::MaxOffset(_) => GET_MAX_OFFSET,
         BrokerRequest::MinOffset(_) => GET_MIN_OFFSET,
         BrokerRequest::Pull(_) => PULL_MESSAGE,
+        BrokerRequest::QueryMessage(_) => QUERY_MESSAGE,
         BrokerRequest::QueryOffset { .. } => QUERY_CONSUMER_OFFSET,
         BrokerRequest::SearchOffset { .. } => SEARCH_OFFSET_BY_TIMESTAMP,
         BrokerRequest::Send(send) if send.batch => SEND_BATCH_MESSAGE,
@@ -181,6 +187,7 @@ fn put_request(head: &mut HeadWriter<'_>, request: &BrokerRequest) -> Body {
     match request {
         BrokerRequest::Send(send) => send::put(head, send),
         BrokerRequest::Pull(pull) => pull::put(head, pull),
+        BrokerRequest::QueryMessage(query) => query::put(head, query),
         BrokerRequest::ViewMessage { at } => {
             head.show("offset", at);
             Body::None
@@ -210,9 +217,9 @@ fn put_request(head: &mut HeadWriter<'_>, request: &BrokerRequest) -> Body {
 /// A broker's answer as its client sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// What was answered. Spans mean nothing outside of the broker, so a pull's are left out.
+    /// What was answered. Spans mean nothing outside of the broker, so they are left out.
     pub response: BrokerResponse,
-    /// The records of a pull or view, one behind the other (wire.md 7); else empty.
+    /// The records of a pull, query or view, one behind the other (wire.md 7); else empty.
     pub records: Bytes,
 }
 
@@ -242,8 +249,12 @@ pub fn decode_response(
         return reply(BrokerResponse::Refused { code, remark });
     }
     reply(match request_code {
+        QUERY_MESSAGE => {
+            let response = query::decode_response(fields)?;
+            return Ok(Reply { response, records: body.clone() });
+        }
         VIEW_MESSAGE_BY_ID => {
-            let response = pull::decode_viewed(body)?;
+            let response = query::decode_viewed(body)?;
             return Ok(Reply { response, records: body.clone() });
         }
         HEART_BEAT => {

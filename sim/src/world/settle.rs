@@ -12,7 +12,7 @@ use super::faults::Death;
 use super::{Actor, World, stuck};
 use crate::choose::Choose;
 use crate::oracle::image::Image;
-use crate::oracle::{Verdict, derived, light, metadata, routes};
+use crate::oracle::{Verdict, derived, keys, light, metadata, routes};
 use crate::ring::Violation;
 use crate::workload::message::{Found, Lane, parse};
 
@@ -37,6 +37,7 @@ impl World<'_> {
         }
         self.go_on((healed + ROUTED).saturating_sub(self.now))?;
         self.judge_stores()?;
+        self.judge_keys()?;
         self.judge_offsets()?;
         self.judge_lights()?;
         self.judge_routes()?;
@@ -102,6 +103,21 @@ impl World<'_> {
             derived::check(broker.store(), &node.image())?;
             node.requests.check_age(Mono::from_micros(self.now))?;
             node.medium.verify();
+        }
+        Ok(())
+    }
+
+    /// Whatever lies in a log is found by its key.
+    fn judge_keys(&mut self) -> Verdict {
+        for at in 0..self.brokers.len() {
+            let image = self.brokers[at].image();
+            for (topic, _, messages) in image.queues() {
+                for placed in messages.values() {
+                    let Some(id) = placed.id else { continue };
+                    let answer = self.probe_broker(at, keys::question(topic, id))?;
+                    keys::check(topic, placed, answer.as_ref())?;
+                }
+            }
         }
         Ok(())
     }
@@ -243,6 +259,6 @@ impl World<'_> {
             let broker = node.broker.as_ref().expect("all have just started");
             derived::check(broker.store(), &node.image())?;
         }
-        Ok(())
+        self.judge_keys()
     }
 }

@@ -1,10 +1,10 @@
-//! PULL_MESSAGE, LITE_PULL_MESSAGE and VIEW_MESSAGE_BY_ID (requests.md A and A.3).
+//! PULL_MESSAGE and LITE_PULL_MESSAGE (requests.md A and A.3).
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use hotfire_core::domain::{
     BrokerRequest, BrokerResponse, Caller, Code, Pull, PullStatus, Pulled, QueueRef, Text,
 };
-use hotfire_storage::position::{Physical, QueueOffset, Span};
+use hotfire_storage::position::QueueOffset;
 
 use super::{Answering, DecodeError, answer};
 use crate::head_writer::{Body, HeadWriter, Outgoing};
@@ -122,19 +122,5 @@ const fn name(status: PullStatus) -> &'static str {
         PullStatus::OffsetOverflowOne => "OFFSET_OVERFLOW_ONE",
         PullStatus::OffsetOverflowBadly => "OFFSET_OVERFLOW_BADLY",
         PullStatus::OffsetTooSmall => "OFFSET_TOO_SMALL",
-    }
-}
-
-pub(super) fn decode_view(fields: &Fields) -> Result<BrokerRequest, DecodeError> {
-    Ok(BrokerRequest::ViewMessage { at: Physical::new(fields.number("offset")?) })
-}
-
-/// Where the one record of a VIEW_MESSAGE_BY_ID answer says it lies (wire.md 7, fields 1 and 7).
-pub(super) fn decode_viewed(record: &Bytes) -> Result<BrokerResponse, DecodeError> {
-    let word = |at: usize| record.get(at..at + 8).and_then(|bytes| bytes.first_chunk::<8>());
-    let at = word(28).map(|bytes| Physical::new(u64::from_be_bytes(*bytes)));
-    match (at, u32::try_from(record.len())) {
-        (Some(at), Ok(len)) => Ok(BrokerResponse::Message(Span { at, len })),
-        _ => Err(DecodeError::Body { what: "a record", why: "too short".into() }),
     }
 }

@@ -1,7 +1,7 @@
 use hotfire_core::domain::{
-    Boundary, ConnId, ConsumeFrom, ConsumeType, ConsumerData, CreateTopic, Heartbeat, MessageModel,
-    MessageQueue, Positions, Pull, PullStatus, Pulled, QueueRef, Send, SendStatus, Sent,
-    Subscription, Text, TopicDescription,
+    Boundary, ConnId, ConsumeFrom, ConsumeType, ConsumerData, CreateTopic, Heartbeat, KeyKind,
+    MessageModel, MessageQueue, Positions, Pull, PullStatus, Pulled, Queried, QueryMessage,
+    QueueRef, Send, SendStatus, Sent, Subscription, Text, TopicDescription,
 };
 use hotfire_storage::position::{Physical, QueueOffset};
 use hotfire_storage::time::Wall;
@@ -106,6 +106,15 @@ fn requests() -> Vec<BrokerRequest> {
         BrokerRequest::Unlock { group: "G".into(), client_id: "c".into(), queues: locked() },
         BrokerRequest::MaxOffset(queue()),
         BrokerRequest::MinOffset(queue()),
+        BrokerRequest::QueryMessage(Box::new(QueryMessage {
+            topic: "T".into(),
+            key: "k 1".into(),
+            kind: KeyKind::Tags,
+            is_unique: true,
+            max_messages: 32,
+            begin: Wall::from_millis(0),
+            end: Wall::from_millis(i64::MAX),
+        })),
         BrokerRequest::QueryOffset { group: "G".into(), of: queue(), zero_if_absent: Some(false) },
         BrokerRequest::SearchOffset { of: queue(), at, boundary: Boundary::Upper },
         BrokerRequest::TopicConfig { topic: "T".into() },
@@ -248,6 +257,19 @@ fn pulled_records_are_the_leases_in_order() {
         assert_eq!(reply.response, BrokerResponse::Pulled(bare));
         assert_eq!(reply.records, vec![b'x'; records]);
     }
+}
+
+#[test]
+fn queried_records_are_the_leases_in_order() {
+    let spans = [3, 4].map(|len| Span { at: Physical::new(0), len }).to_vec();
+    let (indexed_time, indexed) = (Wall::from_millis(7), Physical::new(9));
+    let queried = Queried { indexed_time, indexed, spans };
+    let response = BrokerResponse::Queried(Box::new(queried.clone()));
+    let (header, body) = answered(12, &response, true);
+    let reply = decode_response(12, &header, &body).expect("ours");
+    let bare = Box::new(Queried { spans: Vec::new(), ..queried });
+    assert_eq!(reply.response, BrokerResponse::Queried(bare));
+    assert_eq!(reply.records, vec![b'x'; 7]);
 }
 
 #[test]
