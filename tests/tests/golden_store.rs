@@ -478,3 +478,23 @@ fn damaged_stores_are_recovered_as_apache_recovers_them() {
         }
     }
 }
+
+/// Its queues say what was durable. Apache itself would cut the log there, with all that follows.
+#[test]
+fn a_store_that_apache_closed_is_not_cut_where_it_is_damaged() {
+    let unpacked = Unpacked::new("store-clean");
+    let last = unpacked.path("commitlog/00000000000002097152");
+    let sound = fs::read(&last).expect("a log file");
+    let (mut flipped, zeros) = (sound.clone(), vec![0; sound.len()]);
+    flipped[60_000] ^= 1;
+    // Twice each: a refusal must not make the next start a careless one.
+    for damaged in [&flipped, &flipped, &zeros, &zeros] {
+        fs::write(&last, damaged).expect("written");
+        let refused = unpacked.open().map(|(_, opened)| opened);
+        assert!(matches!(refused, Err(OpenError::Rot { .. })), "{refused:?}");
+        assert!(fs::read(&last).expect("a log file") == *damaged, "it was changed");
+    }
+    fs::write(&last, sound).expect("written");
+    let (_, opened) = unpacked.open().expect("a sound store again");
+    assert!(opened.clean, "refused starts leave no abort file: {opened:?}");
+}

@@ -19,10 +19,37 @@ use crate::seam::{Disk, Fault};
 pub(super) type Broken = BTreeSet<(String, i32)>;
 
 impl<D: Disk> Recovery<'_, D> {
-    /// The queues that cannot have been left like this by a clean stop.
-    pub(super) fn suspects(&self) -> Broken {
+    /// The queues that cannot have been left like this by a clean stop. Of those whose files are
+    /// another queue's no unit is believed.
+    pub(super) fn suspects(&mut self) -> Broken {
+        let named = |(topic, id, _): (&str, i32, &Queue)| (topic.to_owned(), id);
         let suspects = self.queues.iter().filter(|(.., queue)| queue.is_suspect(self.disk));
-        suspects.map(|(topic, id, _)| (topic.to_owned(), id)).collect()
+        let mut suspects: Broken = suspects.map(named).collect();
+        let strange = self.queues.iter().filter(|(topic, id, queue)| {
+            queue.last(self.disk).is_some_and(|unit| self.is_strange(topic, *id, &unit))
+        });
+        let strange: Broken = strange.map(named).collect();
+        for (topic, id) in strange {
+            tracing::warn!(topic, id, "the queue's files are not its own: it is computed again");
+            let queue = self.queues.get_mut(&topic, id).expect("it was just listed");
+            queue.trim(self.disk, Physical::ZERO);
+            suspects.insert((topic, id));
+        }
+        suspects
+    }
+
+    /// Does the unit point at a good record that has no such unit?
+    fn is_strange(&self, topic: &str, id: i32, unit: &Unit) -> bool {
+        if unit.is_placeholder() || unit.span.at < self.log.start() {
+            return false;
+        }
+        match self.log.verdict(self.disk, unit.span.at, Crc::Skip) {
+            Some(Verdict::Good(record)) => !self
+                .targets(&record)
+                .iter()
+                .any(|(name, of, _, own)| name == topic && *of == id && own.0.first == unit.first),
+            _ => false,
+        }
     }
 
     /// Queues whose addresses lead nowhere are written again from the first unit on. Not those of
