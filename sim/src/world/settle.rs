@@ -110,13 +110,9 @@ impl World<'_> {
     /// Whatever lies in a log is found by its key.
     fn judge_keys(&mut self) -> Verdict {
         for at in 0..self.brokers.len() {
-            let image = self.brokers[at].image();
-            for (topic, _, messages) in image.queues() {
-                for placed in messages.values() {
-                    let Some(id) = placed.id else { continue };
-                    let answer = self.probe_broker(at, keys::question(topic, id))?;
-                    keys::check(topic, placed, answer.as_ref())?;
-                }
+            for (message, records) in keys::records(&self.brokers[at].image()) {
+                let answer = self.probe_broker(at, keys::question(&message.0, message.1))?;
+                keys::check(&message, &records, answer.as_ref())?;
             }
         }
         Ok(())
