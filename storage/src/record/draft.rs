@@ -98,9 +98,10 @@ impl Draft<'_> {
     pub fn layout(&self, crc: PropCrc) -> Layout {
         let pieces = self.properties.iter();
         let may_have_crc = pieces.clone().any(|piece| prop_crc::may_be_in(piece));
-        let (len, is_ended) = match may_have_crc {
-            true => measure(pieces.flat_map(|piece| prop_crc::without(piece))),
-            false => measure(pieces.copied()),
+        let (len, is_ended) = if may_have_crc {
+            measure(pieces.flat_map(|piece| prop_crc::without(piece)))
+        } else {
+            measure(pieces.copied())
         };
         let properties = len + crc.extra(is_ended);
         let hosts = usize::from(self.born_host.is_ipv6()) + usize::from(self.store_host.is_ipv6());

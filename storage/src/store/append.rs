@@ -134,7 +134,9 @@ impl<D: Disk> Store<D> {
             tell(self.write(wall, draft, layout));
         } else {
             let crc = self.settings.prop_crc;
-            drafts.iter().for_each(|draft| tell(self.write(wall, draft, draft.layout(crc))));
+            for draft in drafts {
+                tell(self.write(wall, draft, draft.layout(crc)));
+            }
         }
         // After a failure this append found room all the same; asking again at each one would have
         // the disk say no at the rate of sends. `retry_room` does it in time.
