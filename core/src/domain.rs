@@ -3,11 +3,13 @@
 //! Names are the field's; each item names the request code (spec: requests.md) that carries it,
 //! so that a reader can go from either side to the other. Codecs live in hotfire-net.
 
+mod answers;
 mod broker;
 mod code;
 mod namesrv;
 mod peer;
 
+pub use answers::*;
 pub use broker::*;
 pub use code::Code;
 pub use namesrv::*;

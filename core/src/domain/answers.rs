@@ -1,0 +1,163 @@
+//! What a broker answers, and what it says unasked (requests.md, groups A and C).
+
+use std::collections::BTreeMap;
+
+use hotfire_storage::position::{Physical, QueueOffset, Span};
+use hotfire_storage::text::Text;
+use hotfire_storage::time::Wall;
+
+use super::{Code, MessageQueue};
+
+/// What a stored message's sender was promised, as far as it was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SendStatus {
+    /// Everything promised.
+    Ok,
+    /// Stored; the disk sync is late.
+    FlushDiskTimeout,
+    /// Stored; no replica is there.
+    SlaveNotAvailable,
+    /// Stored; the replica is late.
+    FlushSlaveTimeout,
+}
+
+/// The answer to a send that was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Which promise was kept.
+    pub status: SendStatus,
+    /// The queue it went to.
+    pub queue: i32,
+    /// Its offset there; of a batch, the first one's.
+    pub queue_offset: QueueOffset,
+    /// Where each message lies, in order: with the store host, the offset message ids.
+    pub at: Positions,
+    /// The message's UNIQ_KEY.
+    pub transaction_id: Text,
+    /// It was a batch, stored as one record.
+    pub inner_batch: bool,
+}
+
+/// Positions of the records of one send: one as a rule, several of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Positions {
+    /// A batch's.
+    Many(Vec<Physical>),
+    /// A single message's.
+    One(Physical),
+}
+
+/// How a pull ended (requests.md A.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PullStatus {
+    /// Messages.
+    Found,
+    /// None of the messages looked at passed the filter.
+    NoMatchedMessage,
+    /// The queue is empty, or does not exist, and offset 0 was asked for.
+    NoMessageInQueue,
+    /// The log no longer holds what the queue points at.
+    MessageWasRemoving,
+    /// Nothing behind this offset yet.
+    OffsetOverflowOne,
+    /// The offset lies beyond the queue's end.
+    OffsetOverflowBadly,
+    /// The offset lies before the queue's start.
+    OffsetTooSmall,
+}
+
+/// The answer to a pull.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pulled {
+    /// How it ended.
+    pub status: PullStatus,
+    /// The code that goes with it; depends on the offset asked for.
+    pub code: Code,
+    /// Where to pull next.
+    pub next: QueueOffset,
+    /// First offset of the queue.
+    pub min: QueueOffset,
+    /// Offset of the next message to come that may be seen.
+    pub max: QueueOffset,
+    /// The broker id to pull from next time.
+    pub suggest: i64,
+    /// The records, neighbours merged. Leased from the store when the answer is written.
+    pub spans: Vec<Span>,
+}
+
+/// The answer to a query that found something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queried {
+    /// When the newest record that is indexed was stored.
+    pub indexed_time: Wall,
+    /// Where that one lies.
+    pub indexed: Physical,
+    /// The records, oldest first. Leased from the store when the answer is written.
+    pub spans: Vec<Span>,
+}
+
+/// What a broker answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BrokerResponse {
+    /// 38.
+    Consumers(Vec<Text>),
+    /// Success with nothing to say.
+    Done,
+    /// 34.
+    Heartbeat {
+        /// The subscriptions differ from the stored ones: send them in full.
+        sub_changed: bool,
+    },
+    /// 41.
+    Locked(Vec<MessageQueue>),
+    /// 33: one record.
+    Message(Span),
+    /// 14, 29, 30, 31.
+    Offset(i64),
+    /// 11, 361.
+    Pulled(Box<Pulled>),
+    /// 12.
+    Queried(Box<Queried>),
+    /// No.
+    Refused {
+        /// Why, for programs.
+        code: Code,
+        /// Why, for people, and what to do.
+        remark: String,
+    },
+    /// 10, 310, 320.
+    Sent(Box<Sent>),
+    /// 32: milliseconds, or -1.
+    Timestamp(i64),
+    /// 351.
+    TopicConfig(Box<TopicDescription>),
+}
+
+/// A topic's configuration, as GET_TOPIC_CONFIG shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicDescription {
+    /// Name.
+    pub topic: Text,
+    /// Queues that may be read.
+    pub read_queues: u32,
+    /// Queues that may be written.
+    pub write_queues: u32,
+    /// Permission bits.
+    pub perm: i32,
+    /// Topic flags.
+    pub sys_flag: i32,
+    /// Keeps order across brokers.
+    pub order: bool,
+    /// `queue.type=BatchCQ` and the like.
+    pub attributes: BTreeMap<Text, Text>,
+}
+
+/// What a broker says to a client unasked, one-way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BrokerNotice {
+    /// 40 NOTIFY_CONSUMER_IDS_CHANGED: rebalance now.
+    ConsumerIdsChanged {
+        /// Group.
+        group: Text,
+    },
+}
