@@ -147,7 +147,9 @@ impl History {
     pub fn add(&mut self, now: Mono, fact: Fact) {
         if let Fact::Sent { ids } = &fact {
             self.sends += 1;
-            ids.iter().for_each(|id| *self.sent.entry(*id).or_default() += 1);
+            for id in ids {
+                *self.sent.entry(*id).or_default() += 1;
+            }
         }
         self.facts.push((now, fact));
     }
