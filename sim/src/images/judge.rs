@@ -168,8 +168,14 @@ impl Image<'_> {
             store.tend_index();
             while let Some(event) = store.poll() {
                 if let StoreEvent::Synced(outcome) = event {
-                    let upto = outcome.map_err(|fault| Violation::new("a sync succeeds", fault))?;
-                    flushed = flushed.max(upto);
+                    match outcome {
+                        Ok(upto) => flushed = flushed.max(upto),
+                        // Recovery had no reason to sync that file, so it is told only now.
+                        Err(_) if self.untold => {
+                            self.judged.refused = Some("a write had failed in the background");
+                        }
+                        Err(fault) => return Err(Violation::new("a sync succeeds", fault)),
+                    }
                 }
             }
         }
