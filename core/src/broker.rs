@@ -259,7 +259,7 @@ impl<D: Disk> Broker<D> {
             ha_addr: self.config.ha_addr.clone(),
             heartbeat_timeout_ms: None,
             enable_acting_master: Some(false),
-            data_version: self.topics.version().now(),
+            data_version: self.topics.registered_version(),
             topics: self.topics.registered(self.config.permission),
         }
     }
@@ -388,13 +388,13 @@ impl<D: Disk> Broker<D> {
         if self.register_now || self.timers.register <= now.mono {
             self.register_now = false;
             self.timers.register = now.mono.after(self.config.register_every);
-            self.readiness.registering(now.mono, self.topics.version().now().counter);
+            self.readiness.registering(now.mono, self.topics.registered_version().counter);
             self.outbox.push_back(Effect::Register);
         }
     }
 
     fn save_changes(&mut self) {
-        if self.topics.version_mut().start_save() {
+        if self.topics.start_save() {
             self.store.save(state::TOPICS, &state::topics_json(&self.topics));
         }
         if self.groups.version_mut().start_save() {

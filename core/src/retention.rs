@@ -11,7 +11,7 @@
 //! | above `diskSpaceWarningLevelRatio` | besides, sends are refused |
 //!
 //! Less is deleted than by the original where more would be a loss. Ages do not believe a clock
-//! that jumps (see [`ages`]). Files are forced away by need: what lies above the ratio when it is
+//! that jumps (see `ages`). Files are forced away by need: what lies above the ratio when it is
 //! measured, not ten at each round. And nothing goes of which the store cannot say that it is on
 //! the medium, its queue units included.
 

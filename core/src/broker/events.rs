@@ -86,7 +86,7 @@ impl<D: Disk> Broker<D> {
         let durable = outcome.is_ok();
         match path {
             state::TOPICS => {
-                self.topics.version_mut().save_ended(durable);
+                self.topics.save_ended(durable);
                 if durable {
                     self.register_now = true;
                     self.became_ready(now);

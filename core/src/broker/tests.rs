@@ -248,6 +248,24 @@ fn a_send_that_creates_a_topic_is_answered_once_the_name_servers_route_to_it() {
     assert_eq!(rig.run(1_010).len(), 1, "but not for ever");
 }
 
+/// Else a producer follows the route, and the topic comes to be again as whatever its first message
+/// makes it.
+#[test]
+fn a_topic_is_registered_once_a_power_loss_cannot_take_it_away() {
+    let mut rig = Rig::open(PlainDisk::default(), BrokerConfig { name_servers: 1, ..config() });
+    rig.run(1);
+    let before = rig.broker.registration();
+    rig.broker.store.disk_mut().hold_completions(true);
+    rig.ask(2, send("t", b"x"));
+    rig.run(2);
+    assert_eq!(rig.broker.registration(), before);
+    rig.broker.store.disk_mut().hold_completions(false);
+    rig.run(3);
+    let after = rig.broker.registration();
+    assert!(after.topics.iter().any(|topic| topic.topic == "t"));
+    assert_eq!(after.data_version.counter, before.data_version.counter + 1);
+}
+
 /// Its topic lacked a route; when the wait for one ends it is appended, and nobody is answered.
 #[test]
 fn a_one_way_send_that_had_to_wait_wakes_the_pull_that_waits_for_it() {

@@ -70,12 +70,24 @@ impl Topic {
     }
 }
 
+/// What name servers are told: the table at some change. It is told once it is durable, or a power
+/// loss leaves routes to topics that this broker does not know: a producer that follows one creates
+/// the topic anew, of another kind than its owner had made it.
+#[derive(Clone, Debug, Default)]
+struct Registered {
+    version: DataVersion,
+    topics: Vec<RegisteredTopic>,
+}
+
 /// All topics. Changes are numbered; a topic is durable once the table was saved with the change
 /// that made it.
 #[derive(Debug)]
 pub(super) struct Topics {
     table: BTreeMap<Text, Topic>,
     version: Version,
+    durable: Registered,
+    /// What becomes durable with the save under way.
+    saving: Option<Registered>,
     max: usize,
     max_queues: u32,
     /// What every light queue is like, if there are any.
@@ -93,6 +105,8 @@ impl Topics {
         let mut topics = Self {
             table,
             version: Version::restored(version),
+            durable: Registered::default(),
+            saving: None,
             max: config.limits.topics,
             max_queues: config.limits.queues_per_topic,
             light: config.light_queues.then(|| Topic::new(1, READ | WRITE)),
@@ -109,6 +123,8 @@ impl Topics {
         let inherit = if config.auto_create_topic { INHERIT } else { 0 };
         let template = Topic::new(config.default_topic_queues, READ | WRITE | inherit);
         topics.put(wall, names::DEFAULT_TOPIC, template);
+        // As it was read, and with what every start adds.
+        topics.durable = topics.snapshot();
         topics
     }
 
@@ -147,8 +163,22 @@ impl Topics {
         &self.version
     }
 
-    pub(super) fn version_mut(&mut self) -> &mut Version {
-        &mut self.version
+    /// Is there a change to save, and no save under way? Asking starts it: the caller saves now.
+    pub(super) fn start_save(&mut self) -> bool {
+        let due = self.version.start_save();
+        if due {
+            self.saving = Some(self.snapshot());
+        }
+        due
+    }
+
+    /// The save ended.
+    pub(super) fn save_ended(&mut self, durable: bool) {
+        self.version.save_ended(durable);
+        let saved = self.saving.take().expect("only a started save ends");
+        if durable {
+            self.durable = saved;
+        }
     }
 
     /// The topic that a send goes to, created from its template if need be (2.2).
@@ -288,18 +318,29 @@ impl Topics {
         Ok(self.table[name].since)
     }
 
-    /// What name servers are told: permissions are the broker's at most.
-    pub(super) fn registered(&self, permission: i32) -> Vec<RegisteredTopic> {
-        let mask = permission | !(READ | WRITE);
-        let registered = self.table.iter().map(|(name, topic)| RegisteredTopic {
+    fn snapshot(&self) -> Registered {
+        let topics = self.table.iter().map(|(name, topic)| RegisteredTopic {
             topic: name.clone(),
             read_queues: topic.read_queues,
             write_queues: topic.write_queues,
-            perm: topic.perm & mask,
+            perm: topic.perm,
             sys_flag: topic.sys_flag,
             order: topic.order,
         });
-        registered.collect()
+        Registered { version: self.version.now(), topics: topics.collect() }
+    }
+
+    /// What name servers are told: what is durable, permissions the broker's at most.
+    pub(super) fn registered(&self, permission: i32) -> Vec<RegisteredTopic> {
+        let mask = permission | !(READ | WRITE);
+        let masked =
+            |topic: &RegisteredTopic| RegisteredTopic { perm: topic.perm & mask, ..topic.clone() };
+        self.durable.topics.iter().map(masked).collect()
+    }
+
+    /// The version of what name servers are told.
+    pub(super) fn registered_version(&self) -> DataVersion {
+        self.durable.version
     }
 
     pub(super) fn digest(&self, into: &mut Digest) {
