@@ -1,4 +1,5 @@
-//! What becomes of old messages: the [`crate::retention::Retention`] machine decides, the store does.
+//! What becomes of old messages: the [`Retention`](crate::retention::Retention) machine decides,
+//! the store does.
 //!
 //! The log's beginning moves only when no answer waits to be sent: an answer names positions until
 //! its effect is taken, and is leased then. Held pulls name offsets, and are looked up again.
