@@ -1,5 +1,7 @@
 //! Records that were drafted, read back, torn and moved.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn draft<'a>(topic: &'a str, body: &'a [u8], properties: &'a [&'a [u8]]) -> Draft<'a> {
@@ -162,4 +164,135 @@ fn a_blank_record_fills_its_file_and_has_no_position() {
     assert_eq!(check(&bytes, Physical::new(77), Crc::Verify), blank);
     bytes.push(0);
     assert_eq!(check(&bytes, Physical::new(77), Crc::Verify), Verdict::Bad(Damage::BlankLength));
+}
+
+/// Whatever a draft can say, owned.
+#[derive(Clone, Debug)]
+struct Said {
+    topic: String,
+    numbers: (i32, i32, i32, i32),
+    times: (i64, i64),
+    hosts: (SocketAddr, SocketAddr),
+    at: (u64, u64, u64),
+    body: Vec<u8>,
+    properties: Vec<(String, String)>,
+}
+
+/// Topics of either version, hosts of either family, half messages, commits and rollbacks among
+/// the flags.
+fn anything() -> impl Strategy<Value = Said> {
+    let topic = prop_oneof!["[a-zA-Z%_-]{1,60}", "[a-z]{120,255}", "[世界é]{1,80}"];
+    let numbers = (0..=i32::MAX, any::<i32>(), any::<i32>(), any::<i32>());
+    let at = (0..=1_u64 << 62, 0..=1_u64 << 62, 0..=1_u64 << 62);
+    let body = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..300),
+        proptest::collection::vec(any::<u8>(), 1000..9000)
+    ];
+    let property = ("[A-Z_]{1,12}", "[^\u{1}\u{2}]{0,20}");
+    let properties = proptest::collection::vec(property, 0..5);
+    (topic, numbers, any::<(i64, i64)>(), any::<(SocketAddr, SocketAddr)>(), at, body, properties)
+        .prop_map(|(topic, numbers, times, hosts, at, body, properties)| Said {
+            topic,
+            numbers,
+            times,
+            // Neither scope nor flow are in the format.
+            hosts: (plain(hosts.0), plain(hosts.1)),
+            at,
+            body,
+            properties,
+        })
+}
+
+fn plain(host: SocketAddr) -> SocketAddr {
+    SocketAddr::new(host.ip(), host.port())
+}
+
+fn write_said(said: &Said, crc: PropCrc) -> Vec<u8> {
+    let pairs = said.properties.iter().map(|(key, value)| format!("{key}\x01{value}\x02"));
+    let pieces: Vec<String> = pairs.collect();
+    let pieces: Vec<&[u8]> = pieces.iter().map(String::as_bytes).collect();
+    let draft = Draft {
+        topic: &said.topic,
+        queue_id: said.numbers.0,
+        flag: said.numbers.1,
+        sys_flag: SysFlag::from_bits(said.numbers.2),
+        born: Wall::from_millis(said.times.0),
+        born_host: said.hosts.0,
+        store_host: said.hosts.1,
+        reconsume_times: said.numbers.3,
+        prepared: Physical::new(said.at.2),
+        body: &said.body,
+        properties: &pieces,
+    };
+    let layout = draft.check(crc).expect("a legal draft");
+    let mut slot = vec![0; layout.len() as usize];
+    let (offset, at) = (QueueOffset::new(said.at.1), Physical::new(said.at.0));
+    draft.encode_into(layout, &mut slot, offset, at, Wall::from_millis(said.times.1));
+    slot
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_said_reads_back(said in anything(), whole in any::<bool>()) {
+        let crc = if whole { PropCrc::Append } else { PropCrc::Omit };
+        let bytes = write_said(&said, crc);
+        let record = good(&bytes, said.at.0, if whole { Crc::Whole } else { Crc::Verify });
+        prop_assert_eq!(record.topic(), said.topic);
+        let magic = if record.topic().len() > 127 { MAGIC_V2 } else { MAGIC_V1 };
+        prop_assert_eq!(u32_at(&bytes, 4), magic);
+        let numbers = (record.queue_id(), record.flag(), record.reconsume_times());
+        prop_assert_eq!(numbers, (said.numbers.0, said.numbers.1, said.numbers.3));
+        let hosts = SysFlag::BORN_V6 | SysFlag::STORE_V6;
+        let said_flag = SysFlag::from_bits(said.numbers.2);
+        prop_assert_eq!(record.sys_flag().without(hosts), said_flag.without(hosts));
+        prop_assert_eq!((record.born_host(), record.store_host()), said.hosts);
+        let times = (record.born().as_millis(), record.store_time().as_millis());
+        prop_assert_eq!(times, said.times);
+        let at = (record.physical().get(), record.queue_offset().get(), record.prepared().get());
+        prop_assert_eq!(at, said.at);
+        prop_assert_eq!(record.body(), said.body);
+        let mut found = properties::iter(record.properties());
+        for (key, value) in &said.properties {
+            prop_assert_eq!(found.next(), Some((key.as_bytes(), value.as_bytes())));
+        }
+        prop_assert_eq!(found.count(), usize::from(whole));
+    }
+
+    /// A CRC of 31 bits finds every burst that is no longer than itself, and misses one in two
+    /// billion others.
+    #[test]
+    fn a_record_that_was_torn_is_bad(
+        said in anything(), from in any::<prop::sample::Index>(), garbage in any::<[u8; 4]>(),
+    ) {
+        let whole = write_said(&said, PropCrc::Append);
+        let mut torn = whole.clone();
+        let from = from.index(torn.len() - garbage.len());
+        torn[from..from + garbage.len()].copy_from_slice(&garbage);
+        prop_assume!(torn != whole);
+        let verdict = check(&torn, Physical::new(said.at.0), Crc::Whole);
+        prop_assert!(matches!(verdict, Verdict::Bad(_)), "{:?}", verdict);
+    }
+
+    /// What a disk gave is nobody's word.
+    #[test]
+    fn no_bytes_make_it_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..400), at in any::<u64>(),
+        magic in prop::sample::select(vec![MAGIC_V1, MAGIC_V2, MAGIC_BLANK]), fits in any::<bool>(),
+    ) {
+        let mut bytes = bytes;
+        if fits && bytes.len() >= 36 {
+            let len = u32::try_from(bytes.len()).expect("short");
+            bytes[..4].copy_from_slice(&len.to_be_bytes());
+            bytes[4..8].copy_from_slice(&magic.to_be_bytes());
+            bytes[28..36].copy_from_slice(&at.to_be_bytes());
+        }
+        for crc in [Crc::Skip, Crc::Verify, Crc::Whole] {
+            if let Verdict::Good(record) = check(&bytes, Physical::new(at), crc) {
+                // Every accessor is a plain read.
+                prop_assert!(record.size() as usize <= bytes.len());
+                prop_assert!(record.store_host_bytes().len() >= 8);
+                prop_assert!(record.body().len() + record.topic().len() <= bytes.len());
+            }
+        }
+    }
 }
