@@ -137,6 +137,7 @@ struct Timers {
 /// The machine.
 pub struct Broker<D: Disk> {
     config: BrokerConfig,
+    booted: Now,
     store: Store<D>,
     flush: Flush,
     topics: Topics,
@@ -211,6 +212,7 @@ impl<D: Disk> Broker<D> {
             "MSG_REGION\u{1}DefaultRegion\u{2}TRACE_ON\u{1}true\u{2}CLUSTER\u{1}{cluster}\u{2}"
         );
         let broker = Self {
+            booted: now,
             flush: Flush::new(config.flush, store.written().end(), now.mono),
             clients: Clients::new(ClientLimits {
                 groups: config.limits.groups,
@@ -242,7 +244,7 @@ impl<D: Disk> Broker<D> {
             retention,
             measures: disk_use::Measures::default(),
             retiring: None,
-            readiness: Readiness::new(config.name_servers, topics.version().now().counter),
+            readiness: Readiness::new(config.name_servers, topics.registered_version().counter),
             topics,
             groups,
             offsets,

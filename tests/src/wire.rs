@@ -12,6 +12,8 @@ use crate::process::PATIENCE;
 pub mod code {
     /// GET_ROUTEINFO_BY_TOPIC
     pub const ROUTE: i32 = 105;
+    /// GET_BROKER_RUNTIME_INFO
+    pub const RUNTIME_INFO: i32 = 28;
     /// GET_MAX_OFFSET
     pub const MAX_OFFSET: i32 = 30;
     /// PULL_MESSAGE

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use hotfire_tests::process::{Hotfire, binary, free_port};
-use hotfire_tests::wire::Client;
+use hotfire_tests::wire::{Client, code};
+use serde_json::Value;
 
 const TOPIC: &str = "FailedSync";
 
@@ -87,6 +88,11 @@ fn under_sync_flush_the_send_is_refused_and_so_are_all_until_a_restart() {
     assert!(line.contains("ERROR") && line.contains("commitlog"), "{line}");
     let mut other = frail.connect();
     assert!(refusal(&mut other, 9).starts_with("14: "), "for everybody");
+    let info = other.ask(code::RUNTIME_INFO, &[], b"").expect("an answer");
+    let info: Value = serde_json::from_slice(&info.body).expect("a table");
+    assert_eq!(info["table"]["brokerActive"], "false");
+    let why = info["table"]["sendsRefused"].as_str().expect("a reason");
+    assert!(why.contains("failed to make messages durable"), "{why}");
     assert_has(&mut other, 5);
 
     let ended = frail.node.stop();

@@ -7,7 +7,9 @@ use hotfire_storage::time::{Now, Wall};
 
 use super::Broker;
 use super::names::Refusal;
-use crate::domain::{BrokerRequest, BrokerResponse, Caller, Code, Heartbeat, QueueRef};
+use crate::domain::{
+    BrokerRequest, BrokerResponse, Caller, Code, Heartbeat, QueueRef, RuntimeInfo,
+};
 
 impl<D: Disk> Broker<D> {
     pub(super) fn serve(&mut self, now: Now, caller: Caller, request: BrokerRequest) {
@@ -53,6 +55,7 @@ impl<D: Disk> Broker<D> {
             BrokerRequest::QueryOffset { group, of, zero_if_absent } => {
                 self.query_offset(&group, &of, zero_if_absent)?
             }
+            BrokerRequest::RuntimeInfo => BrokerResponse::RuntimeInfo(Box::new(self.runtime(now))),
             BrokerRequest::SearchOffset { of, at, boundary } => {
                 let found = self.store.offset_by_time(&of.topic, of.queue, at, boundary);
                 offset(found.map_or(0, QueueOffset::get))
@@ -86,6 +89,20 @@ impl<D: Disk> Broker<D> {
             }
         };
         Ok((0, response))
+    }
+
+    fn runtime(&self, now: Now) -> RuntimeInfo {
+        RuntimeInfo {
+            booted: self.booted.wall,
+            uptime: now.mono.since(self.booted.mono),
+            start: self.store.start(),
+            written: self.store.written(),
+            flushed: self.flush.flushed(),
+            confirmed: self.flush.confirmed(),
+            held_pulls: self.holds.len() as u64,
+            waiting_sends: self.waiters.len() as u64,
+            sends_refused: self.closed_for_sends.map(Text::from),
+        }
     }
 
     /// The record at a position that consumers may see.

@@ -1,8 +1,9 @@
 //! What a broker answers, and what it says unasked (requests.md, groups A and C).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use hotfire_storage::position::{Physical, QueueOffset, Span};
+use hotfire_storage::position::{Confirmed, Flushed, Physical, QueueOffset, Span, Written};
 use hotfire_storage::text::Text;
 use hotfire_storage::time::Wall;
 
@@ -125,12 +126,37 @@ pub enum BrokerResponse {
         /// Why, for people, and what to do.
         remark: String,
     },
+    /// 28.
+    RuntimeInfo(Box<RuntimeInfo>),
     /// 10, 310, 320.
     Sent(Box<Sent>),
     /// 32: milliseconds, or -1.
     Timestamp(i64),
     /// 351.
     TopicConfig(Box<TopicDescription>),
+}
+
+/// How a broker is, as GET_BROKER_RUNTIME_INFO shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeInfo {
+    /// When its store was opened.
+    pub booted: Wall,
+    /// How long ago that was, by a clock that does not jump.
+    pub uptime: Duration,
+    /// Where the log begins.
+    pub start: Physical,
+    /// Up to where it is written.
+    pub written: Written,
+    /// Up to where it is durable.
+    pub flushed: Flushed,
+    /// Up to where consumers may see.
+    pub confirmed: Confirmed,
+    /// Pulls that wait for messages.
+    pub held_pulls: u64,
+    /// Sends that are stored, and wait for their promise to come true.
+    pub waiting_sends: u64,
+    /// Why all sends are refused, if they are: a sync failed, or the broker is ending.
+    pub sends_refused: Option<Text>,
 }
 
 /// A topic's configuration, as GET_TOPIC_CONFIG shows it.

@@ -306,6 +306,8 @@ pub enum BrokerRequest {
         /// `Some(false)`: never answer 0 for a group without offset.
         zero_if_absent: Option<bool>,
     },
+    /// 28 GET_BROKER_RUNTIME_INFO.
+    RuntimeInfo,
     /// 29 SEARCH_OFFSET_BY_TIMESTAMP.
     SearchOffset {
         /// Queue.

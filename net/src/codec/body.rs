@@ -1,10 +1,20 @@
 //! JSON bodies (wire.md 6): the fastjson dialect read, strict JSON written.
 
+use std::collections::BTreeMap;
+
+use hotfire_core::domain::Text;
 use hotfire_storage::dialect::to_strict;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::DecodeError;
+
+/// A KVTable.
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct KvTable {
+    pub(super) table: BTreeMap<Text, Text>,
+}
 
 /// Reads a body. Strict JSON, which nearly every peer sends, is parsed as it is.
 pub(super) fn parse<T: DeserializeOwned>(

@@ -7,12 +7,14 @@
 //! | `query` | 12, 33 |
 //! | `consumer` | 34, 35, 38, 40, 41, 42 |
 //! | `offset` | 14, 15, 29, 30, 31, 32 |
+//! | `runtime` | 28 |
 //! | `topic` | 17, 351 |
 
 mod consumer;
 mod offset;
 mod pull;
 mod query;
+mod runtime;
 mod send;
 mod topic;
 
@@ -32,6 +34,7 @@ const QUERY_MESSAGE: i32 = 12;
 const QUERY_CONSUMER_OFFSET: i32 = 14;
 const UPDATE_CONSUMER_OFFSET: i32 = 15;
 const UPDATE_AND_CREATE_TOPIC: i32 = 17;
+const GET_BROKER_RUNTIME_INFO: i32 = 28;
 const SEARCH_OFFSET_BY_TIMESTAMP: i32 = 29;
 const GET_MAX_OFFSET: i32 = 30;
 const GET_MIN_OFFSET: i32 = 31;
@@ -67,6 +70,7 @@ pub fn decode_request(header: &Header, body: &Bytes) -> BrokerRequest {
         | GET_MAX_OFFSET
         | GET_MIN_OFFSET
         | GET_EARLIEST_MSG_STORETIME => offset::decode(header),
+        GET_BROKER_RUNTIME_INFO => Ok(BrokerRequest::RuntimeInfo),
         UPDATE_AND_CREATE_TOPIC | GET_TOPIC_CONFIG => topic::decode(header),
         code => Ok(BrokerRequest::Unsupported { code }),
     };
@@ -113,6 +117,9 @@ pub fn encode_response(
         BrokerResponse::Queried(queried) => query::encode_response(caller, queried, with, into),
         BrokerResponse::Refused { code, remark } => {
             answer(caller, *code, Some(remark), into).finish(Body::None)
+        }
+        BrokerResponse::RuntimeInfo(info) => {
+            answer(caller, Code::Success, None, into).finish(runtime::body(info))
         }
         BrokerResponse::Sent(sent) => send::encode_response(caller, sent, with, into),
         BrokerResponse::Timestamp(timestamp) => {
@@ -164,6 +171,7 @@ pub fn request_code(request: &BrokerRequest) -> i32 {
         BrokerRequest::Pull(_) => PULL_MESSAGE,
         BrokerRequest::QueryMessage(_) => QUERY_MESSAGE,
         BrokerRequest::QueryOffset { .. } => QUERY_CONSUMER_OFFSET,
+        BrokerRequest::RuntimeInfo => GET_BROKER_RUNTIME_INFO,
         BrokerRequest::SearchOffset { .. } => SEARCH_OFFSET_BY_TIMESTAMP,
         BrokerRequest::Send(send) if send.batch => SEND_BATCH_MESSAGE,
         BrokerRequest::Send(_) => SEND_MESSAGE_V2,
@@ -210,7 +218,9 @@ fn put_request(head: &mut HeadWriter<'_>, request: &BrokerRequest) -> Body {
             topic::put(head, request);
             Body::None
         }
-        BrokerRequest::Malformed { .. } | BrokerRequest::Unsupported { .. } => Body::None,
+        BrokerRequest::Malformed { .. }
+        | BrokerRequest::RuntimeInfo
+        | BrokerRequest::Unsupported { .. } => Body::None,
     }
 }
 
@@ -267,6 +277,7 @@ pub fn decode_response(
             BrokerResponse::Offset(fields.number("offset")?)
         }
         GET_EARLIEST_MSG_STORETIME => BrokerResponse::Timestamp(fields.number("timestamp")?),
+        GET_BROKER_RUNTIME_INFO => runtime::decode(body)?,
         GET_TOPIC_CONFIG => topic::decode_description(body)?,
         _ => BrokerResponse::Done,
     })

@@ -13,9 +13,7 @@ use hotfire_core::domain::{
 use super::{Ask, DecodeError, answer, body, refusal};
 use crate::head_writer::{Body, HeadWriter, Outgoing};
 use crate::header::{Fields, Header};
-use bodies::{
-    ClusterInfoBody, DataVersionBody, KvTableBody, MemberGroupBody, RouteBody, TopicListBody,
-};
+use bodies::{ClusterInfoBody, DataVersionBody, MemberGroupBody, RouteBody, TopicListBody};
 
 const PUT_KV_CONFIG: i32 = 100;
 const GET_KV_CONFIG: i32 = 101;
@@ -108,7 +106,7 @@ pub fn encode_response(caller: &Caller, response: &NameResponse, into: &mut Byte
             if order_topics.is_empty() {
                 Vec::new()
             } else {
-                body::write(&KvTableBody { table: order_topics.clone() })
+                body::write(&body::KvTable { table: order_topics.clone() })
             }
         }
         NameResponse::Route(route) => body::write(&RouteBody::from(route)),
@@ -121,7 +119,7 @@ pub fn encode_response(caller: &Caller, response: &NameResponse, into: &mut Byte
             head.field("value", value);
             Vec::new()
         }
-        NameResponse::KvTable(table) => body::write(&KvTableBody { table: table.clone() }),
+        NameResponse::KvTable(table) => body::write(&body::KvTable { table: table.clone() }),
     };
     head.finish(json)
 }
@@ -218,7 +216,7 @@ pub fn decode_response(
             order_topics: if body.is_empty() {
                 BTreeMap::new()
             } else {
-                body::parse::<KvTableBody>(body, "a KVTable")?.table
+                body::parse::<body::KvTable>(body, "a KVTable")?.table
             },
         },
         GET_ROUTEINFO_BY_TOPIC => {
@@ -237,7 +235,7 @@ pub fn decode_response(
             NameResponse::Topics(body::parse::<TopicListBody>(body, "a list of topics")?.topic_list)
         }
         GET_KVLIST_BY_NAMESPACE => {
-            NameResponse::KvTable(body::parse::<KvTableBody>(body, "a KVTable")?.table)
+            NameResponse::KvTable(body::parse::<body::KvTable>(body, "a KVTable")?.table)
         }
         QUERY_DATA_VERSION => NameResponse::DataVersion {
             changed: fields.truth_if("changed").ok_or(DecodeError::Missing("changed"))?,

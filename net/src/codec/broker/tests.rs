@@ -1,9 +1,11 @@
+use std::time::Duration;
+
 use hotfire_core::domain::{
     Boundary, ConnId, ConsumeFrom, ConsumeType, ConsumerData, CreateTopic, Heartbeat, KeyKind,
     MessageModel, MessageQueue, Positions, Pull, PullStatus, Pulled, Queried, QueryMessage,
-    QueueRef, Send, SendStatus, Sent, Subscription, Text, TopicDescription,
+    QueueRef, RuntimeInfo, Send, SendStatus, Sent, Subscription, Text, TopicDescription,
 };
-use hotfire_storage::position::{Physical, QueueOffset};
+use hotfire_storage::position::{Confirmed, Flushed, Physical, QueueOffset, Written};
 use hotfire_storage::time::Wall;
 
 use super::*;
@@ -116,6 +118,7 @@ fn requests() -> Vec<BrokerRequest> {
             end: Wall::from_millis(i64::MAX),
         })),
         BrokerRequest::QueryOffset { group: "G".into(), of: queue(), zero_if_absent: Some(false) },
+        BrokerRequest::RuntimeInfo,
         BrokerRequest::SearchOffset { of: queue(), at, boundary: Boundary::Upper },
         BrokerRequest::TopicConfig { topic: "T".into() },
         BrokerRequest::Unregister {
@@ -184,6 +187,39 @@ fn sent(status: SendStatus, at: Positions) -> BrokerResponse {
     }))
 }
 
+fn runtime(sends_refused: Option<Text>) -> RuntimeInfo {
+    RuntimeInfo {
+        booted: Wall::from_millis(1_700_000_000_000),
+        uptime: Duration::from_secs(93_784),
+        start: Physical::new(1024),
+        written: Written::upto(Physical::new(4096)),
+        flushed: Flushed::upto(Physical::new(2048)),
+        confirmed: Confirmed::upto(Physical::new(3072)),
+        held_pulls: 7,
+        waiting_sends: 3,
+        sends_refused,
+    }
+}
+
+/// What `mqadmin brokerStatus` prints, and what it is called there.
+#[test]
+fn the_runtime_info_is_a_table_of_texts() {
+    let response = BrokerResponse::RuntimeInfo(Box::new(runtime(None)));
+    let (_, body) = answered(28, &response, true);
+    let json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+    let value = |key: &str| json["table"][key].as_str().expect("a text").to_owned();
+    assert_eq!(value("runtime"), "[ 1 days, 2 hours, 3 minutes, 4 seconds ]");
+    assert_eq!(
+        (value("bootTimestamp"), value("brokerActive")),
+        ("1700000000000".into(), "true".into())
+    );
+    assert_eq!(
+        (value("commitLogMinOffset"), value("commitLogMaxOffset")),
+        ("1024".into(), "4096".into())
+    );
+    assert_eq!(value("remainHowManyDataToFlush"), "2048 B");
+}
+
 #[test]
 fn every_answer_survives_the_wire() {
     let pair = Positions::Many(vec![Physical::new(1024), Physical::new(2048)]);
@@ -207,6 +243,8 @@ fn every_answer_survives_the_wire() {
         (10, sent(SendStatus::FlushDiskTimeout, Positions::One(Physical::new(u64::MAX >> 1)))),
         (320, sent(SendStatus::SlaveNotAvailable, pair.clone())),
         (320, sent(SendStatus::FlushSlaveTimeout, pair)),
+        (28, BrokerResponse::RuntimeInfo(Box::new(runtime(None)))),
+        (28, BrokerResponse::RuntimeInfo(Box::new(runtime(Some("a sync failed".into()))))),
         (32, BrokerResponse::Timestamp(1_700_000_000_000)),
         (351, BrokerResponse::TopicConfig(Box::new(description))),
     ] {

@@ -164,12 +164,6 @@ impl From<&BrokerData> for MemberGroupBody {
 }
 
 #[derive(Default, Deserialize, Serialize)]
-#[serde(default)]
-pub(super) struct KvTableBody {
-    pub(super) table: BTreeMap<Text, Text>,
-}
-
-#[derive(Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct TopicListBody {
     pub(super) topic_list: Vec<Text>,
