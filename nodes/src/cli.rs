@@ -312,7 +312,7 @@ pub struct RepairArgs {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
-    /// Compute all queues from the log again, whatever they hold
+    /// Compute all queues and the index from the log again, whatever they hold
     #[arg(long)]
     pub rebuild: bool,
     /// Cut a log that is damaged below its durable end, giving up what is behind the damage

@@ -3,6 +3,7 @@
 //!
 //! | room | what |
 //! |---|---|
+//! | `index` | item by item, likewise |
 //! | `log` | record by record; behind damage it goes on at the next good record |
 //! | `queues` | unit by unit, against the records that the walk meets |
 //! | `small` | checkpoint, state files |
@@ -11,6 +12,7 @@
 //! What a crash may leave and a start mends in passing is a [`Weight::Note`]: a torn tail above
 //! the durable mark, queues behind the log. What no crash leaves is [`Weight::Damage`].
 
+mod index;
 mod log;
 mod queues;
 mod small;
@@ -28,6 +30,7 @@ use crate::seam::{Disk, Fault};
 use crate::settings::Settings;
 use crate::time::Wall;
 
+pub use index::index_shape;
 pub use view::LogView;
 
 /// Findings that are kept; more are only counted.
@@ -58,6 +61,23 @@ pub enum What {
     Checkpoint(String),
     /// The files of a directory are not a sequence of equal files.
     Files(String),
+    /// The items of a record are not those of its keys.
+    ItemsDiffer {
+        /// The record.
+        at: Physical,
+    },
+    /// An item points at no record.
+    ItemStray {
+        /// Where it points.
+        at: Physical,
+    },
+    /// Records with keys have no items: nobody finds them by key.
+    KeysMissing {
+        /// The first of the records.
+        at: Physical,
+        /// How many there are.
+        records: u64,
+    },
     /// Records have no queue: it is lost, or its topic was deleted.
     NoQueue {
         /// How many.
@@ -106,6 +126,15 @@ impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Checkpoint(why) | Self::Files(why) | Self::State(why) => f.write_str(why),
+            Self::ItemsDiffer { at } => {
+                write!(f, "the items contradict the keys of the record at {at}")
+            }
+            Self::ItemStray { at } => write!(f, "the item points at {at}, where no record lies"),
+            Self::KeysMissing { at, records } => write!(
+                f,
+                "the keys of {records} records are not in the index, the first of them at {at} in \
+                 the log"
+            ),
             Self::NoQueue { records } => {
                 write!(f, "{records} records have no queue: it is lost, or its topic was deleted")
             }
@@ -250,13 +279,29 @@ pub fn audit<D: Disk>(
     };
     audit.note_stale(&stale);
     let mut teller = Teller::new(watch);
-    let mut queues = queues::Queues::load(disk, settings, topics, &mut audit, &mut teller)?;
+    let mut derived = Derived {
+        queues: queues::Queues::load(disk, settings, topics, &mut audit, &mut teller)?,
+        items: match depth {
+            Depth::All => Some(index::Items::load(disk, settings, &mut audit)?),
+            Depth::Ends => None,
+        },
+    };
     let total = chain.room_end() - chain.start();
     teller.begin(Stage::Check, total, 0);
-    log::walk(disk, &chain, depth, &mut audit, &mut queues, &mut teller);
-    queues.finish(disk, &chain, topics, depth, &mut audit);
+    log::walk(disk, &chain, depth, &mut audit, &mut derived, &mut teller);
+    derived.queues.finish(disk, &chain, topics, depth, &mut audit);
+    if let Some(items) = derived.items {
+        items.finish(disk, &mut audit);
+    }
     small::check_checkpoint(&mut audit);
     Ok(audit)
+}
+
+/// What is a function of the log, and compared with it.
+struct Derived {
+    queues: queues::Queues,
+    /// `None`: nobody asked.
+    items: Option<index::Items>,
 }
 
 /// What the topics' table says.

@@ -55,7 +55,8 @@ pub struct Settings {
     /// The operator's word that a log damaged below its durable end may be cut there. Without it
     /// such a store refuses to open.
     pub accept_rot: bool,
-    /// Are all queues to be computed from the log, whatever they hold? Only for a repair.
+    /// Are all queues and the index to be computed from the log, whatever they hold? Only for a
+    /// repair.
     pub rebuild: bool,
     /// The process id: what the `abort` file begins with, for humans.
     pub process: u32,

@@ -53,11 +53,12 @@ pub fn open(root: &Path) -> Result<Store<MappedDisk>, hotfire_storage::OpenError
     Ok(Store::open(disk, settings(), |topic| topic == BATCH_TOPIC)?.0)
 }
 
-/// Appends `count` messages of 4 KiB to queues 0 and 1 of each topic in turn.
+/// Appends `count` messages of 4 KiB, each with a key, to queues 0 and 1 of each topic in turn.
 pub fn append(store: &mut Store<MappedDisk>, topics: &[&str], count: usize) {
     let host = std::net::SocketAddr::from(([127, 0, 0, 1], 10911));
     for number in 0..count {
         let body = format!("{number:08}").repeat(512);
+        let key = format!("KEYS\u{1}key-{number}\u{2}");
         let draft = Draft {
             topic: topics[number % topics.len()],
             queue_id: i32::from(number / topics.len() % 2 == 1),
@@ -69,7 +70,7 @@ pub fn append(store: &mut Store<MappedDisk>, topics: &[&str], count: usize) {
             reconsume_times: 0,
             prepared: Physical::ZERO,
             body: body.as_bytes(),
-            properties: &[],
+            properties: &[key.as_bytes()],
         };
         let stored = Wall::from_millis(1_000_000 + i64::try_from(number).expect("few"));
         loop {

@@ -168,6 +168,44 @@ fn units_that_are_gone_are_found_and_a_start_mends_them() {
     assert_eq!(copy.store(&["verify"]).status.code(), Some(0));
 }
 
+/// One file of 199 items, one of 83; how many slots they have is told by nothing but their bytes.
+#[test]
+fn an_index_that_contradicts_the_log_is_found_and_mended() {
+    type Edit = fn(&mut Vec<u8>);
+    let item = |number: usize| 40 + 4 * 50 + 20 * number;
+    let place: Edit = |bytes| bytes[40 + 4 * 50 + 20 * 7 + 11] += 1;
+    let hash: Edit = |bytes| bytes[40 + 4 * 50 + 20 * 7] ^= 1;
+    let cases: [(usize, Edit, String); 5] = [
+        (0, place, format!(":{}: the item points at", item(7))),
+        (0, hash, ":0: a chain is broken; ".to_owned()),
+        (1, |bytes| bytes[39] += 1, ":0: its header does not fit its items; ".to_owned()),
+        (1, |bytes| bytes.truncate(100), ":0: it is 100 bytes long, not 4240; ".to_owned()),
+        (1, |bytes| bytes[40..240].fill(0), ":0: a slot does not hold its newest item; ".into()),
+    ];
+    for (file, edit, says) in cases {
+        let copy = Copy::new();
+        let mut files: Vec<_> = fs::read_dir(copy.path("index"))
+            .expect("an index")
+            .map(|entry| entry.expect("listed").file_name().into_string().expect("digits"))
+            .collect();
+        files.sort();
+        assert_eq!(files.len(), 2);
+        copy.edit(&format!("index/{}", files[file]), edit);
+        let verified = copy.store(&["verify"]);
+        let said = out(&verified);
+        assert_eq!(verified.status.code(), Some(1), "{said}");
+        assert!(said.contains(&format!("index/{}{says}", files[file])), "{said}");
+        let repaired = copy.store(&["repair", "--rebuild", "--yes"]);
+        assert_eq!(repaired.status.code(), Some(0), "{}", err(&repaired));
+        let verified = copy.store(&["verify"]);
+        assert_eq!(verified.status.code(), Some(0), "{}", out(&verified));
+    }
+    let copy = Copy::new();
+    fs::remove_dir_all(copy.path("index")).expect("removed");
+    let said = out(&copy.store(&["verify"]));
+    assert!(said.contains("index:0: the keys of 282 records are not in the index"), "{said}");
+}
+
 #[test]
 fn rot_is_found_and_cut_only_by_the_operators_word() {
     let copy = Copy::new();

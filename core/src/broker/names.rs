@@ -1,5 +1,7 @@
 //! Names: which are well formed, which are the system's, and who may send where (wire.md 11).
 
+use hotfire_storage::record::properties::SCHEDULE_TOPIC;
+
 use crate::domain::Code;
 
 /// The template of topics created on first use.
@@ -20,7 +22,7 @@ pub(super) const BUILT_IN: [(&str, u32, i32); 9] = [
     ("SELF_TEST_TOPIC", 1, 6),
     ("BenchmarkTest", 1024, 6),
     ("OFFSET_MOVED_EVENT", 1, 6),
-    ("SCHEDULE_TOPIC_XXXX", 18, 6),
+    (SCHEDULE_TOPIC, 18, 6),
     ("RMQ_SYS_TRANS_HALF_TOPIC", 1, 6),
     ("RMQ_SYS_TRANS_OP_HALF_TOPIC", 1, 6),
     ("TRANS_CHECK_MAX_TIME_TOPIC", 1, 6),
@@ -30,7 +32,7 @@ pub(super) const BUILT_IN: [(&str, u32, i32); 9] = [
 
 /// Topics that no client may send to.
 const BARRED: [&str; 6] = [
-    "SCHEDULE_TOPIC_XXXX",
+    SCHEDULE_TOPIC,
     "RMQ_SYS_TRANS_HALF_TOPIC",
     "RMQ_SYS_TRANS_OP_HALF_TOPIC",
     "TRANS_CHECK_MAX_TIME_TOPIC",

@@ -96,6 +96,10 @@ fn detect(disk: &mut Rehearsal) -> Result<(Settings, String), Fault> {
     let ext = queue_lens(disk, &settings.queue_ext_dir)?;
     settings.queue_ext = !ext.is_empty();
     take("mappedFileSizeConsumeQueueExt", ext, &mut settings.queue_ext_file);
+    if let Some((slots, items)) = audit::index_shape(disk, &settings.index_dir.clone())? {
+        (settings.index_slots, settings.index_items) = (slots, items);
+        words.push(format!("maxHashSlotNum = {slots}, maxIndexNum = {items}"));
+    }
     let queues = disk.list(&settings.consume_queue_dir)?;
     settings.light_queues = queues.iter().any(|entry| entry.name.starts_with("%LMQ%"));
     let words = if words.is_empty() { "defaults".to_owned() } else { words.join(", ") };

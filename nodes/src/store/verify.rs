@@ -74,7 +74,7 @@ fn as_text(audit: &Audit, after: &Start) -> String {
     match after {
         Start::Refuses(why) => lines.push(format!("a start: {why}")),
         Start::Opens(left) if left.iter().any(|finding| finding.weight == Weight::Damage) => {
-            let line = "queues that a start leaves damaged: hotfire store repair --rebuild";
+            let line = "what a start leaves damaged: hotfire store repair --rebuild";
             lines.push(line.to_owned());
         }
         Start::Opens(_) | Start::Unneeded => {}

@@ -1,7 +1,6 @@
 //! The log, record by record.
 
-use super::queues::Queues;
-use super::{Audit, Depth, LogFile, Weight, What};
+use super::{Audit, Depth, Derived, LogFile, Weight, What};
 use crate::chain::Chain;
 use crate::position::Physical;
 use crate::record::{Crc, Damage, Verdict, check};
@@ -14,7 +13,7 @@ pub(super) fn walk<D: Disk>(
     chain: &Chain,
     depth: Depth,
     audit: &mut Audit,
-    queues: &mut Queues,
+    derived: &mut Derived,
     teller: &mut Teller<'_>,
 ) {
     audit.start = Physical::new(chain.start());
@@ -40,7 +39,10 @@ pub(super) fn walk<D: Disk>(
                 audit.records += 1;
                 audit.last_stored = Some(record.store_time());
                 if depth == Depth::All {
-                    queues.meet(disk, chain, &record, audit);
+                    derived.queues.meet(disk, chain, &record, audit);
+                }
+                if let Some(items) = &mut derived.items {
+                    items.meet(disk, &record, audit);
                 }
                 at = at.plus(u64::from(record.size()));
             }

@@ -11,18 +11,15 @@ use crate::consume_queue::Unit;
 use crate::dispatch::{Facts, LIGHT_QUEUE_ID};
 use crate::position::Physical;
 use crate::queue::{Entry, Kind, Queue, Side};
+use crate::queue_ext::is_address;
 use crate::queues::Queues as Roots;
+use crate::record::properties::SCHEDULE_TOPIC;
 use crate::record::{Crc, Record};
 use crate::recover::Teller;
 use crate::resync::good;
 use crate::seam::{Disk, Fault};
 use crate::settings::Settings;
 use crate::time::Wall;
-
-/// Tags codes below name a unit of Apache's queue extension (store.md 5.3).
-const EXTENSION: i64 = i32::MIN as i64;
-/// Its units hold times, which depend on settings.
-const SCHEDULE: &str = "SCHEDULE_TOPIC_XXXX";
 
 /// A queue that is being compared.
 struct Cursor {
@@ -291,9 +288,10 @@ impl Cursor {
     }
 }
 
-/// Tags are not compared where they stand for something else.
+/// Tags are not compared where they stand for something else: an address in the extension, or, in
+/// the schedule topic, a time, which depends on settings.
 fn differs(unit: &Unit, expected: &Unit, topic: &str) -> bool {
-    let is_hash = unit.tags_code >= EXTENSION && topic != SCHEDULE;
+    let is_hash = !is_address(unit.tags_code) && topic != SCHEDULE_TOPIC;
     let tags_differ = is_hash && unit.tags_code != expected.tags_code;
     tags_differ || Unit { tags_code: 0, ..*unit } != Unit { tags_code: 0, ..*expected }
 }

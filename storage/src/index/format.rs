@@ -30,6 +30,9 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
+    /// Bytes of the smallest file: a slot and two items.
+    pub(crate) const FILE_MIN: u64 = HEADER_LEN + SLOT_LEN + 2 * ITEM_LEN;
+
     /// `None` if Apache could not have files of this shape, or nothing fits.
     pub(crate) fn new(slots: u32, items: u32) -> Option<Self> {
         let fits = |count: u32, least| count >= least && i32::try_from(count).is_ok();

@@ -27,10 +27,12 @@ impl<D: Disk> Recovery<'_, D> {
             return self.leave_index(end);
         }
         let unfit = std::mem::take(&mut self.unfit);
-        let ours = self.checkpoint.durable.filter(|_| !self.foreign);
+        let anew = self.settings.rebuild;
+        let ours = self.checkpoint.durable.filter(|_| !self.foreign && !anew);
         let promise = ours.map(|ours| Promise { indexed: ours.indexed, last: ours.last_item });
         let trust = self.trust(promise, end);
-        let mut judged = self.index.judge(self.disk, &self.log, trust);
+        let mut judged =
+            if anew { Judged::NOTHING } else { self.index.judge(self.disk, &self.log, trust) };
         let resume = self.resume(promise, judged.last);
         if resume.at < end {
             // A header that knows too little is not believed of its slots either.
