@@ -13,7 +13,7 @@ use crate::time::Wall;
 
 /// Bytes of a unit.
 pub(crate) const UNIT_LEN: u64 = 46;
-const BYTES: usize = 46;
+pub(crate) const BYTES: usize = 46;
 /// Written where a compaction queue holds its own offset.
 const NOT_COMPACTED: i32 = -1;
 
@@ -42,6 +42,12 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Unit> {
         && i16::try_from(count).is_ok_and(|count| count > 0);
     let span = Span { at: Physical::new(at), len };
     valid.then_some(Unit { span, tags_code, first: QueueOffset::new(first), count })
+}
+
+/// When the record of a unit was stored.
+pub(crate) fn stored(bytes: &[u8]) -> Wall {
+    let millis = bytes[20..].first_chunk().expect("a unit is longer");
+    Wall::from_millis(i64::from_be_bytes(*millis))
 }
 
 #[cfg(test)]

@@ -7,11 +7,12 @@
 use super::{Audit, Weight, What};
 use crate::chain::open;
 use crate::checkpoint::Durable;
-use crate::index::{Header, ITEM_LEN, IndexFile, Item, Name, Shape, keys_of};
+use crate::index::{Header, ITEM_LEN, IndexFile, Item, Name, Shape, keys_of, seconds};
 use crate::position::Physical;
 use crate::record::Record;
 use crate::seam::{Disk, Fault, Memory, Op};
 use crate::settings::Settings;
+use crate::time::Wall;
 
 /// The files, and how far they were compared.
 pub(super) struct Items {
@@ -99,7 +100,7 @@ impl Items {
         let (mut found, mut differs) = (0, None);
         let begun = (self.file, self.number);
         while let Some(item) = self.peek(disk).filter(|item| item.at == at) {
-            if keys.get(found) != Some(&item.hash) {
+            if keys.get(found) != Some(&item.hash) || !self.is_timed(&item, record.store_time()) {
                 differs.get_or_insert((self.file, self.number));
             }
             found += 1;
@@ -118,6 +119,17 @@ impl Items {
         if found > 0 {
             self.tell_missing(audit);
         }
+    }
+
+    /// Does the item at the cursor, and the header with it, say when its record was stored?
+    fn is_timed(&self, item: &Item, stored: Wall) -> bool {
+        let Some(header) = self.files.get(self.file).map(|file| &file.header) else { return false };
+        let (is_first, is_last) = (self.number == 1, self.number + 1 == header.next);
+        let begins = !is_first || header.begin == stored;
+        let ends = !is_last || header.end == stored;
+        // Apache counts the first item of a file from the end of the file before.
+        let is_apaches = is_first && self.durable.is_none();
+        begins && ends && (is_apaches || item.seconds == seconds(header.begin, stored))
     }
 
     /// Items of records before `at` that the walk did not meet.

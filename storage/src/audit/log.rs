@@ -23,17 +23,18 @@ pub(super) fn walk<D: Disk>(
         let first_stored = first.map(|record| record.store_time());
         audit.log_files.push(LogFile { path: chain.path(start.get()), start, first_stored });
     }
-    let (mut at, crc) = match depth {
-        Depth::All => (audit.start, Crc::Verify),
+    let mut at = match depth {
+        Depth::All => audit.start,
         Depth::Ends => {
             let begun = audit.log_files.iter().rev().find(|file| file.first_stored.is_some());
-            (begun.map_or(audit.start, |file| file.start), Crc::Skip)
+            begun.map_or(audit.start, |file| file.start)
         }
     };
+    let crc = crc(audit, depth);
     let mut damaged: Option<(Physical, Damage)> = None;
     while let Some(rest) = rest(disk, chain, at) {
         teller.done(at.get() - chain.start(), audit.records);
-        match check(rest, at, crc) {
+        match check(rest, at, crc(at)) {
             Verdict::Blank { len } => at = at.plus(u64::from(len)),
             Verdict::Good(record) => {
                 audit.records += 1;
@@ -48,7 +49,7 @@ pub(super) fn walk<D: Disk>(
             }
             Verdict::Bad(damage) => {
                 let Some(next) = next_good(disk, chain, at) else {
-                    damaged = is_used(disk, chain, at).then_some((at, damage));
+                    damaged = is_used(disk, chain, at.get()).then_some((at, damage));
                     break;
                 };
                 let len = next.get() - at.get();
@@ -61,6 +62,18 @@ pub(super) fn walk<D: Disk>(
     audit.end = at;
     if let Some((at, damage)) = damaged {
         judge_tail(chain, at, damage, audit);
+    }
+}
+
+/// What is asked of the record at a position: a CRC over all of it where the checkpoint says that
+/// each has one.
+fn crc(audit: &Audit, depth: Depth) -> impl Fn(Physical) -> Crc + use<> {
+    let durable = audit.checkpoint.and_then(|checkpoint| checkpoint.durable);
+    let checked = durable.and_then(|durable| durable.checked);
+    move |at| match depth {
+        Depth::Ends => Crc::Skip,
+        Depth::All if checked.is_some_and(|checked| checked <= at) => Crc::Whole,
+        Depth::All => Crc::Verify,
     }
 }
 
@@ -82,8 +95,8 @@ pub(super) fn place(chain: &Chain, at: Physical) -> (String, u64) {
 }
 
 /// Is anything behind `at` not zero?
-fn is_used<D: Disk>(disk: &D, chain: &Chain, at: Physical) -> bool {
-    let mut parts = chain.parts(at.get(), chain.room_end());
+pub(super) fn is_used<D: Disk>(disk: &D, chain: &Chain, at: u64) -> bool {
+    let mut parts = chain.parts(at, chain.room_end());
     parts.any(|(file, from, to)| {
         let len = usize::try_from(to - from).expect("a file can be mapped");
         !is_zero(disk.bytes(file, from, len))

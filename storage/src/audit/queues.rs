@@ -5,25 +5,24 @@
 
 use std::collections::BTreeMap;
 
+use super::log::is_used;
 use super::{Audit, Depth, QueueFacts, Topics, Weight, What, explain};
 use crate::chain::Chain;
 use crate::consume_queue::Unit;
 use crate::dispatch::{Facts, LIGHT_QUEUE_ID};
 use crate::position::Physical;
 use crate::queue::{Entry, Kind, Queue, Side};
-use crate::queue_ext::is_address;
 use crate::queues::Queues as Roots;
 use crate::record::properties::SCHEDULE_TOPIC;
 use crate::record::{Crc, Record};
 use crate::recover::Teller;
 use crate::resync::good;
-use crate::seam::{Disk, Fault};
+use crate::seam::{Disk, Fault, Memory};
 use crate::settings::Settings;
 use crate::time::Wall;
 
 /// A queue that is being compared.
 struct Cursor {
-    dir: String,
     queue: Queue,
     /// Where the next record's unit should lie; behind the last unit that agreed.
     next: u64,
@@ -64,6 +63,7 @@ impl Queues {
             owed_from,
         };
         let mut found = 0;
+        let ext_root = settings.queue_ext.then_some(&settings.queue_ext_dir);
         for kind in [Kind::Batch, Kind::Simple] {
             let root = Roots::root(settings, kind);
             for topic in disk.list(root)?.into_iter().filter(|entry| entry.is_dir) {
@@ -71,7 +71,17 @@ impl Queues {
                     let Ok(id) = entry.name.parse::<i32>() else { continue };
                     let dir = format!("{root}/{}/{id}", topic.name);
                     let len = Roots::file_len(settings, kind);
-                    queues.load_queue(disk, (&topic.name, id, kind), dir, len, audit)?;
+                    let units = chain(disk, dir, len, audit)?;
+                    let Some(units) = units.filter(|units| !units.is_empty()) else { continue };
+                    let ext = match ext_root.filter(|_| kind == Kind::Simple) {
+                        Some(root) => {
+                            let len = u64::from(settings.queue_ext_file);
+                            chain(disk, format!("{root}/{}/{id}", topic.name), len, audit)?
+                        }
+                        None => None,
+                    };
+                    let cursor = Cursor::new(disk, kind, units, ext);
+                    queues.topics.entry(topic.name.clone()).or_default().insert(id, cursor);
                     found += 1;
                     teller.done(found, 0);
                 }
@@ -79,33 +89,6 @@ impl Queues {
         }
         queues.compare_kinds(settings, topics, audit);
         Ok(queues)
-    }
-
-    fn load_queue<D: Disk>(
-        &mut self,
-        disk: &mut D,
-        (topic, id, kind): (&str, i32, Kind),
-        dir: String,
-        file_len: u64,
-        audit: &mut Audit,
-    ) -> Result<(), Fault> {
-        let mut stale = Vec::new();
-        match Chain::load(disk, dir.clone(), file_len, &mut stale) {
-            Ok(chain) if chain.is_empty() => {}
-            Ok(chain) => {
-                let mut queue = Queue::found(kind, 0, chain, None);
-                queue.trim(disk, Physical::new(u64::MAX));
-                let next = queue.chain.start();
-                let cursor = Cursor { dir, next, queue, agreed: 0, missing: None };
-                self.topics.entry(topic.to_owned()).or_default().insert(id, cursor);
-            }
-            Err(error) => {
-                let (path, why) = explain(error)?;
-                audit.find(&path, 0, Weight::Damage, What::Files(why));
-            }
-        }
-        audit.note_stale(&stale);
-        Ok(())
     }
 
     /// The kind of a queue on disk is the kind that the topics' table says.
@@ -179,17 +162,45 @@ impl Queues {
     }
 }
 
+/// The files of a directory, if they are a sequence.
+fn chain<D: Disk>(
+    disk: &mut D,
+    dir: String,
+    file_len: u64,
+    audit: &mut Audit,
+) -> Result<Option<Chain>, Fault> {
+    let mut stale = Vec::new();
+    let loaded = Chain::load(disk, dir, file_len, &mut stale);
+    audit.note_stale(&stale);
+    match loaded {
+        Ok(chain) => Ok(Some(chain)),
+        Err(error) => {
+            let (path, why) = explain(error)?;
+            audit.find(&path, 0, Weight::Damage, What::Files(why));
+            Ok(None)
+        }
+    }
+}
+
 impl Cursor {
+    fn new(disk: &impl Memory, kind: Kind, units: Chain, ext: Option<Chain>) -> Self {
+        let ext = ext.filter(|ext| !ext.is_empty());
+        let mut queue = Queue::found(kind, 0, units, ext);
+        queue.trim(disk, Physical::new(u64::MAX));
+        let next = queue.chain.start();
+        Self { next, queue, agreed: 0, missing: None }
+    }
+
     /// The units from `next` on, up to the record's own, which is compared.
     fn meet<D: Disk>(
         &mut self,
         (disk, log): (&D, &Chain),
         topic: &str,
-        (expected, _): &Entry,
+        entry: &Entry,
         owed: bool,
         audit: &mut Audit,
     ) {
-        let len = self.queue.kind.unit_len();
+        let (expected, len) = (&entry.0, self.queue.kind.unit_len());
         while self.next < self.queue.end(Side::Units) {
             let at = self.next;
             let Some(unit) = self.queue.at(disk, at) else {
@@ -217,8 +228,10 @@ impl Cursor {
                 continue;
             }
             self.tell_missing(audit);
-            if differs(&unit, expected, topic) {
-                self.find(at, Weight::Damage, What::UnitDiffers { at: unit.span.at }, audit);
+            if self.differs(disk, (at, &unit), entry, topic) {
+                // A crash may leave units whose extension did not get to the medium.
+                let weight = if owed { Weight::Note } else { Weight::Damage };
+                self.find(at, weight, What::UnitDiffers { at: unit.span.at }, audit);
             }
             self.agreed += 1;
             return;
@@ -256,18 +269,36 @@ impl Cursor {
             let weight = if is_torn { Weight::Note } else { Weight::Damage };
             self.find(at, weight, What::UnitStray { at: unit.span.at }, audit);
         }
-        if self.queue.tail_is_used(disk) {
+        if is_used(disk, &self.queue.chain, self.queue.end(Side::Units)) {
             let is_ours = audit.durable().is_some();
             let weight = if audit.clean && is_ours { Weight::Damage } else { Weight::Note };
             self.find(self.queue.end(Side::Units), weight, What::UnitTail, audit);
         }
     }
 
+    /// Tags are not compared in the schedule topic, where they are times, which depend on settings.
+    /// Neither they nor times are where the extension that has them is not there.
+    fn differs(
+        &self,
+        memory: &impl Memory,
+        (at, unit): (u64, &Unit),
+        (expected, stored): &Entry,
+        topic: &str,
+    ) -> bool {
+        let tags = self.queue.tags_code(memory, unit.tags_code);
+        let is_there = self.queue.has_ext_of(unit);
+        let tags_differ = tags != Some(expected.tags_code) && topic != SCHEDULE_TOPIC;
+        let told = self.queue.stored(memory, at, unit);
+        let times_differ = told.is_some_and(|told| told != *stored);
+        let without_tags = |unit: &Unit| Unit { tags_code: 0, ..*unit };
+        is_there && (tags_differ || times_differ) || without_tags(unit) != without_tags(expected)
+    }
+
     fn find(&self, at: u64, weight: Weight, what: What, audit: &mut Audit) {
         let chain = &self.queue.chain;
         // A queue that ends with its last file has its next unit in a file that is not there.
         let start = chain.file_start(at).min(chain.room_end() - chain.file_len());
-        audit.find(&format!("{}/{start:020}", self.dir), at - start, weight, what);
+        audit.find(&chain.path(start), at - start, weight, what);
     }
 
     fn facts<D: Disk>(&self, disk: &D, log: &Chain, topic: &str, id: i32) -> QueueFacts {
@@ -286,12 +317,4 @@ impl Cursor {
             last_stored: stored(self.queue.last(disk)),
         }
     }
-}
-
-/// Tags are not compared where they stand for something else: an address in the extension, or, in
-/// the schedule topic, a time, which depends on settings.
-fn differs(unit: &Unit, expected: &Unit, topic: &str) -> bool {
-    let is_hash = !is_address(unit.tags_code) && topic != SCHEDULE_TOPIC;
-    let tags_differ = is_hash && unit.tags_code != expected.tags_code;
-    tags_differ || Unit { tags_code: 0, ..*unit } != Unit { tags_code: 0, ..*expected }
 }

@@ -4,11 +4,13 @@
 //! room it waits in the list, its tags code in it. So no unit in a file, whatever of it a crash
 //! leaves, was written before what it points at.
 
-use super::{PENDING_MAX, Queue};
+use super::{Kind, PENDING_MAX, Queue};
+use crate::batch_queue;
 use crate::chain::{Ahead, Chain};
 use crate::consume_queue::Unit;
 use crate::queue_ext::{Extension, is_address};
 use crate::seam::{Disk, Fault, FileId, Memory};
+use crate::time::Wall;
 
 /// Which files of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +144,18 @@ impl Queue {
             return Some(tags_code);
         }
         Some(self.ext.as_ref()?.get(memory, tags_code)?.tags_code)
+    }
+
+    /// When the record of the unit at a position was stored, where the queue says so: in a unit of
+    /// the batch format, or in the extension at which it points.
+    pub(crate) fn stored(&self, memory: &impl Memory, at: u64, unit: &Unit) -> Option<Wall> {
+        match self.kind {
+            Kind::Simple => Some(self.ext.as_ref()?.get(memory, unit.tags_code)?.stored),
+            Kind::Batch => {
+                let (file, within) = self.chain.locate(at)?;
+                Some(batch_queue::stored(memory.bytes(file, within, batch_queue::BYTES)))
+            }
+        }
     }
 
     /// The handles of all files, units first: what is deleted half has addresses that lead

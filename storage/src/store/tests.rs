@@ -1,5 +1,6 @@
 //! A store on a disk in memory, against a plain list of what was appended.
 
+mod audited;
 mod checked;
 mod durable;
 mod extension;
