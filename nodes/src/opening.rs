@@ -64,6 +64,7 @@ fn describe(progress: &Progress) -> String {
     let (bytes, of, good) = (HumanBytes(done), HumanBytes(total), HumanCount(records));
     match stage {
         Stage::Check => format!("checked {bytes} of at most {of} of the log, {good} records"),
+        Stage::Index => format!("computing the index from the log, {bytes} of {of} read"),
         Stage::Load => format!("{} queues found", HumanCount(done)),
         Stage::Rebuild => format!("computing queues from the log, {bytes} of {of} read"),
         Stage::Settle => format!("{} of {} queues settled", HumanCount(done), HumanCount(total)),

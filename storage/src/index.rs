@@ -44,6 +44,9 @@ use crate::time::Wall;
 /// Bytes of one sync: a sync of the log, for which senders wait, may stand behind one of these.
 pub(crate) const SYNC_PART: u64 = 4 << 20;
 
+/// Records that are indexed at a start before somebody hears of it.
+const TOLD_RECORDS: usize = 4096;
+
 /// The first record that is not indexed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Behind {
@@ -367,7 +370,7 @@ impl Index {
     /// Puts what is left, into files allocated on the spot, and syncs all. On a full disk the index
     /// stays behind: the next start goes on there.
     pub(crate) fn finish<D: Disk>(&mut self, disk: &mut D, log: &CommitLog) -> Result<(), Fault> {
-        self.complete(disk, log)?;
+        self.complete(disk, log, |_| {})?;
         // Apache puts keys into the last file, and begins a search there.
         if let Some(file) = self.files.pop_back_if(|file| file.is_empty()) {
             disk.perform(Op::Delete { file: file.file })?;
@@ -376,8 +379,16 @@ impl Index {
     }
 
     /// Indexes everything that the log holds, as far as the disk has room.
-    pub(crate) fn complete<D: Disk>(&mut self, disk: &mut D, log: &CommitLog) -> Result<(), Fault> {
-        while let Some(wall) = self.catch_up(disk, log, usize::MAX) {
+    /// `told` hears now and then up to where it came.
+    pub(crate) fn complete<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        log: &CommitLog,
+        mut told: impl FnMut(Physical),
+    ) -> Result<(), Fault> {
+        while let Some(behind) = self.behind {
+            told(behind.at);
+            let Some(wall) = self.catch_up(disk, log, TOLD_RECORDS) else { continue };
             match self.grow(disk, wall) {
                 Err(Fault::Crashed) => return Err(Fault::Crashed),
                 Err(_) => return Ok(()),

@@ -6,7 +6,7 @@
 //! their time. The rest is put again from the log, so what is damaged or missing is never a reason
 //! not to start, and costs no more than reading the records that are concerned.
 
-use super::Recovery;
+use super::{Recovery, Stage};
 use crate::checkpoint::{self, Checkpoint, Durable};
 use crate::index::{Behind, Judged, Trust, keys_of};
 use crate::position::Physical;
@@ -63,7 +63,11 @@ impl<D: Disk> Recovery<'_, D> {
         }
         self.index.resume(resume);
         self.opened.indexed_from = resume.at;
-        self.index.complete(self.disk, &self.log)?;
+        let total = end.get().saturating_sub(resume.at.get());
+        self.teller.begin(Stage::Index, total, self.opened.records);
+        let (teller, records) = (&mut self.teller, self.opened.records);
+        let told = |at: Physical| teller.done(at.get().saturating_sub(resume.at.get()), records);
+        self.index.complete(self.disk, &self.log, told)?;
         self.index.sync_all(self.disk)
     }
 

@@ -8,6 +8,8 @@
 pub enum Stage {
     /// Reads the log's records; counted in bytes.
     Check,
+    /// Puts keys into the index from the log; counted in bytes.
+    Index,
     /// Opens the files of queues; counted in queues, of an unknown total.
     Load,
     /// Computes queues anew from the log; counted in bytes.
@@ -70,7 +72,7 @@ impl<'a> Teller<'a> {
         }
         self.next = done
             + match self.stage {
-                Stage::Check | Stage::Rebuild => BYTES,
+                Stage::Check | Stage::Index | Stage::Rebuild => BYTES,
                 Stage::Load | Stage::Settle => QUEUES,
             };
         let (stage, total) = (self.stage, self.total);
