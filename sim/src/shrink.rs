@@ -37,7 +37,7 @@ pub fn shrink(
         shrinker.chunks(|draws, at| draws[at].iter_mut().for_each(|draw| draw.value = 0));
         shrinker.lower();
         shrinker.switch_off();
-        if shrinker.best == before || !(shrinker.more)(shrinker.tries) {
+        if shrinker.best == before || !shrinker.goes_on() {
             return Shrunk { tape: shrinker.best, tries: shrinker.tries };
         }
     }
@@ -56,10 +56,16 @@ where
     R: FnMut(&Tape) -> Option<(String, Tape)>,
     M: FnMut(u64) -> bool,
 {
+    /// Asked before a tape is copied, not only before it is run: of a long tape the copies alone
+    /// take minutes.
+    fn goes_on(&mut self) -> bool {
+        (self.more)(self.tries)
+    }
+
     /// Keeps `draws` if they are better and fail in the same way.
     fn try_keep(&mut self, draws: Vec<Draw>) -> bool {
         let tape = Tape::new(draws);
-        if tape == self.best || !(self.more)(self.tries) {
+        if tape == self.best || !self.goes_on() {
             return false;
         }
         self.tries += 1;
@@ -77,7 +83,7 @@ where
     /// Halves the tape while that fails, then takes ever smaller ends off.
     fn cut_off(&mut self) {
         let mut size = self.best.len().div_ceil(2);
-        while size > 0 {
+        while size > 0 && self.goes_on() {
             let kept = self.best.len().saturating_sub(size);
             if !self.try_keep(self.best.draws()[..kept].to_vec()) {
                 size /= 2;
@@ -91,7 +97,7 @@ where
         let mut size = self.best.len().next_power_of_two() / 2;
         while size > 0 {
             let mut end = self.best.len();
-            while end > 0 {
+            while end > 0 && self.goes_on() {
                 let start = end.saturating_sub(size);
                 let mut draws = self.best.draws().to_vec();
                 edit(&mut draws, start..end);
@@ -105,9 +111,9 @@ where
     /// Lowers each answer as far as a binary search brings it.
     fn lower(&mut self) {
         let mut at = 0;
-        while at < self.best.len() {
+        while at < self.best.len() && self.goes_on() {
             let (mut low, mut high) = (0, self.best.draws()[at].value);
-            while low < high && (self.more)(self.tries) {
+            while low < high && self.goes_on() {
                 let middle = low + (high - low) / 2;
                 let mut draws = self.best.draws().to_vec();
                 draws[at].value = middle;
@@ -124,7 +130,7 @@ where
     /// Answers a question with 0, and deletes what was asked only because of the other answer.
     fn switch_off(&mut self) {
         let mut at = 0;
-        while at < self.best.len() {
+        while at < self.best.len() && self.goes_on() {
             let kinds: BTreeSet<_> = self.best.draws().iter().map(|d| d.why.clone()).collect();
             let switch = |draws: &[Draw], kind| {
                 let numbered = draws.iter().cloned().enumerate();
@@ -195,5 +201,18 @@ mod tests {
         assert_eq!(other.tape, tape);
         let bounded = shrink(tape, "three", run, |tries| tries < 10);
         assert_eq!(bounded.tries, 10);
+    }
+
+    #[test]
+    fn shrinking_that_is_told_to_stop_walks_no_tape_any_more() {
+        let tape = failing();
+        let (mut asked, draws) = (0, tape.len());
+        let stopped = |_| {
+            asked += 1;
+            false
+        };
+        shrink(tape, "three", run, stopped);
+        // A few times for each move and each size of a chunk, and not for each draw.
+        assert!(asked < draws / 4, "asked {asked} times about {draws} draws");
     }
 }
