@@ -217,7 +217,8 @@ impl SimDisk {
     }
 
     /// Runs `work` with the pages of the request's file handed back to the medium, and takes them
-    /// again; maps what the request opens.
+    /// again; maps what the request opens. The pages of a file whose deletion was asked for while a
+    /// sync of it was under way are the medium's already, and stay there.
     fn run(
         &mut self,
         request: &Request,
@@ -226,6 +227,7 @@ impl SimDisk {
         let medium = self.medium.clone();
         let mut inner = medium.lock();
         let index = request.file().map(|file| self.index(file));
+        let index = index.filter(|index| self.files[*index].cache.is_some());
         if let Some(index) = index {
             let Mapping { inode, cache, .. } = &mut self.files[index];
             inner.files.node(*inode).cache = cache.take();
@@ -446,15 +448,17 @@ impl Drop for SimDisk {
     /// Hands the pages back; a dead process's crash image is made of them.
     fn drop(&mut self) {
         let mut inner = self.medium.lock();
+        // While a failed run unwinds nobody will mount this again, and a second panic would abort.
+        if std::thread::panicking() {
+            inner.mounted = false;
+            return;
+        }
         for Mapping { inode, cache, .. } in self.files.drain(..).filter(|m| m.cache.is_some()) {
             let node = inner.files.node(inode);
             (node.cache, node.mapped) = (cache, false);
         }
         inner.mounted = false;
         let death = inner.death.take().unwrap_or(Death::Kill);
-        // While a failed run unwinds nobody will mount this again, and a second panic would abort.
-        if !std::thread::panicking() {
-            inner.settle(death);
-        }
+        inner.settle(death);
     }
 }

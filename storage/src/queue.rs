@@ -389,7 +389,7 @@ impl Queue {
     }
 
     /// Do the bytes of the unit behind the end say anything?
-    pub(crate) fn tail_is_used(&self, memory: &impl Memory) -> bool {
+    fn tail_is_used(&self, memory: &impl Memory) -> bool {
         let len = self.kind.unit_len();
         let tail = self.chain.parts(self.end, self.end + len);
         tail.into_iter().any(|(file, from, to)| {

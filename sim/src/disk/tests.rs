@@ -125,6 +125,26 @@ fn submitted_operations_complete_when_due_and_in_order_of_a_file() {
 }
 
 #[test]
+fn a_sync_that_ends_after_its_file_was_asked_to_go_leaves_the_pages_alone() {
+    let faults = Faults { latency_min_us: 10, latency_max_us: 1000, ..Faults::none() };
+    // The deletion takes 900 longer.
+    let (medium, _) = told(faults, &[0, 0, 900]);
+    let mut disk = medium.mount();
+    let file = allocate(&mut disk, "a", PAGE);
+    write(&mut disk, file, 0, b"bytes");
+    disk.submit(Token(1), Op::Sync { file, from: 0, to: 1 });
+    disk.submit(Token(2), Op::Delete { file });
+    medium.advance(Mono::from_micros(10));
+    assert_eq!(disk.poll(), Some((Token(1), Ok(Done::Finished))));
+    disk.verify();
+    assert_eq!(disk.poll(), None, "the file is not deleted yet");
+    medium.advance(Mono::from_micros(5_000));
+    assert_eq!(disk.poll(), Some((Token(2), Ok(Done::Finished))));
+    assert_eq!(disk.list(""), Ok(vec![]));
+    disk.verify();
+}
+
+#[test]
 fn a_kill_spares_the_page_cache_and_a_power_failure_does_not() {
     let faults = Faults { merciless: 1000, ..Faults::none() };
     let (medium, ledger) = dull(faults);

@@ -76,6 +76,7 @@ impl Items {
         if self.clean || is_promised { Weight::Damage } else { Weight::Note }
     }
 
+    /// The item at the cursor.
     fn peek(&self, disk: &impl Memory) -> Option<Item> {
         let file = self.files.get(self.file)?;
         let shape = self.shape.filter(|_| self.number < file.header.next)?;
