@@ -35,8 +35,7 @@ use crate::disk::{Faults, Medium, Moment};
 use crate::ledger::Ledger;
 use crate::ring::{Change, Outcome, Passed, Run, Violation, caught};
 use crate::trace::Trace;
-use judge::{Court, Judged};
-use model::{FORMAT_CHECKS_BODIES_ONLY, is_excused};
+use judge::Court;
 use workload::{Cut, Lives, settings};
 
 /// The question which snapshot is judged.
@@ -51,24 +50,13 @@ struct Collected {
 
 fn collect(run: &Run) -> Result<Collected, Violation> {
     let (dice, log) = (run.chance.of(Concern::Disk), run.trace.column("workload"));
-    let faults = Faults { boot_dies: 0, ..possible(&run.plan.disk).restored() };
+    let faults = Faults { boot_dies: 0, ..run.plan.disk.restored() };
     let medium = Medium::new(faults, dice, run.ledger.clone(), log.clone());
     let mut work = run.chance.of(Concern::Work);
     let settings = settings(&mut work);
     let mut lives = Lives::new(medium, settings.clone(), work, log);
-    if let Err(violation) = lives.run()
-        && !is_excused(&violation)
-    {
-        return Err(violation);
-    }
+    lives.run()?;
     Ok(Collected { settings, cuts: lives.cuts, steps: lives.steps })
-}
-
-/// What of a plan's disk the format of records allows to judge.
-fn possible(faults: &Faults) -> Faults {
-    let whole = FORMAT_CHECKS_BODIES_ONLY;
-    let (torn, garbage) = (faults.torn && !whole, faults.garbage && !whole);
-    Faults { torn, garbage, rot: if whole { 0 } else { faults.rot }, ..faults.clone() }
 }
 
 /// One image of one workload.
@@ -77,9 +65,9 @@ pub fn run(run: &Run) -> Outcome {
     let log = run.trace.column("image");
     let mut dice = run.chance.of(Concern::Process);
     let cut = &cuts[dice.index(cuts.len(), CUT)];
-    let faults = &possible(&run.plan.disk);
+    let faults = &run.plan.disk;
     let court = Court { settings: &settings, faults, ledger: &run.ledger, log: &log };
-    let judged = court.judge(cut, dice).or_else(excused)?;
+    let judged = court.judge(cut, dice)?;
     let mut digest = Digest::new();
     for number in [cuts.len(), judged.found] {
         digest.number(number as u64);
@@ -152,18 +140,13 @@ pub fn sweep(seed: u64, change: &Change, per_cut: u64, ledger: &Ledger) -> Resul
     let Collected { settings, cuts, .. } = &collected;
     let mut counts = Counts { workloads: 1, ..Counts::default() };
     let log = run.trace.column("image");
-    let faults = &possible(&run.plan.disk);
+    let faults = &run.plan.disk;
     let court = Court { settings, faults, ledger, log: &log };
     for (number, cut) in cuts.iter().enumerate() {
         let mut images = 0;
         for image in 0..per_cut {
             let seed = image_seed(seed, number, image);
-            let judge = |chance: &Chance| {
-                caught(|| {
-                    let judged = court.judge(cut, chance.of(Concern::Process));
-                    judged.or_else(excused)
-                })
-            };
+            let judge = |chance: &Chance| caught(|| court.judge(cut, chance.of(Concern::Process)));
             let judged = judge(&Chance::seed(seed)).map_err(|violation| {
                 let again = Chance::recorded(seed);
                 drop(judge(&again));
@@ -185,11 +168,6 @@ pub fn sweep(seed: u64, change: &Change, per_cut: u64, ledger: &Ledger) -> Resul
         *all = (all.0 + 1, all.1 + images);
     }
     Ok(counts)
-}
-
-/// What the format excuses counts as judged.
-fn excused(violation: Violation) -> Result<Judged, Violation> {
-    if is_excused(&violation) { Ok(Judged::default()) } else { Err(violation) }
 }
 
 fn image_seed(seed: u64, cut: usize, image: u64) -> u64 {

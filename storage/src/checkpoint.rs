@@ -90,15 +90,24 @@ impl Checkpoint {
     /// Reads a checkpoint. What Apache wrote last has times and no positions.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         let bytes = bytes.get(..LEN).ok_or(Unreadable::Damaged)?;
-        let int = |at: usize| i64::from_be_bytes(*bytes[at..].first_chunk().expect("inside"));
-        Ok(Self {
-            physic: Wall::from_millis(int(0)),
-            logics: Wall::from_millis(int(8)),
-            index: Wall::from_millis(int(16)),
-            master_flushed: int(24),
-            confirm: int(32),
-            durable: own_part(bytes)?,
-        })
+        let durable = own_part(bytes)?.filter(|_| times_are_ours(bytes));
+        Ok(Self { durable, ..times(bytes) })
+    }
+
+    /// Reads a checkpoint that Apache did not write last. Times that are not ours are damage then,
+    /// and say nothing, while our part still does; and damage it is if that is not there, and
+    /// something else in its place.
+    pub(crate) fn decode_own(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let sound = Self::decode(bytes)?;
+        if sound.durable.is_some() {
+            return Ok(sound);
+        }
+        match own_part(&bytes[..LEN])? {
+            None if bytes[OWN..LEN].iter().any(|byte| *byte != 0) => Err(Unreadable::Damaged),
+            // Apache's, as it was when a process of ours took over.
+            None => Ok(sound),
+            durable => Ok(Self { durable, ..Self::default() }),
+        }
     }
 
     /// The file's bytes.
@@ -132,27 +141,48 @@ impl Checkpoint {
     }
 }
 
-/// Our part, unless somebody else wrote last.
+/// Apache's part.
+fn times(bytes: &[u8]) -> Checkpoint {
+    let int = |at: usize| i64::from_be_bytes(*bytes[at..].first_chunk().expect("inside"));
+    Checkpoint {
+        physic: Wall::from_millis(int(0)),
+        logics: Wall::from_millis(int(8)),
+        index: Wall::from_millis(int(16)),
+        master_flushed: int(24),
+        confirm: int(32),
+        durable: None,
+    }
+}
+
+/// Was Apache's part, too, written by who wrote ours?
+fn times_are_ours(bytes: &[u8]) -> bool {
+    let crc = u64::from_be_bytes(*bytes[TIMES_CRC..].first_chunk().expect("inside"));
+    crc == u64::from(crc32fast::hash(&bytes[..OWN]))
+}
+
+/// Our part, if there is one.
 fn own_part(bytes: &[u8]) -> Result<Option<Durable>, Unreadable> {
+    const OURS: u8 = b'0' + VERSION;
     let version = match bytes[OWN..].split_first_chunk::<7>() {
         Some((name, rest)) if name == NAME => rest[0],
         _ => return Ok(None),
     };
-    if version.is_ascii_digit() && version > b'0' + VERSION {
-        return Err(Unreadable::Newer { version: version - b'0' });
-    }
-    if version != b'0' + VERSION {
-        return Ok(None);
-    }
-    let crc = u32::from_be_bytes(*bytes[OWN_CRC..].first_chunk().expect("inside"));
-    if crc != crc32fast::hash(&bytes[OWN..OWN_CRC]) {
-        // Nobody writes half of it: the file is damaged, and its times prove nothing either.
-        return Err(Unreadable::Damaged);
+    let mut crc = crc32fast::Hasher::new_with_initial(crc32fast::hash(NAME));
+    crc.update(&[OURS]);
+    crc.update(&bytes[OWN + 8..OWN_CRC]);
+    let is_sound = bytes[OWN_CRC..].starts_with(&crc.finalize().to_be_bytes());
+    match version {
+        OURS if is_sound => {}
+        // Nobody writes half of it: the file is damaged, and its times prove nothing either. Or
+        // all is as we wrote it, but for the version: a later one covers its own with its CRC.
+        OURS => return Err(Unreadable::Damaged),
+        _ if is_sound => return Err(Unreadable::Damaged),
+        b'0'..=b'9' if version > OURS => {
+            return Err(Unreadable::Newer { version: version - b'0' });
+        }
+        _ => return Ok(None),
     }
     let int = |at: usize| u64::from_be_bytes(*bytes[at..].first_chunk().expect("inside"));
-    if int(TIMES_CRC) != u64::from(crc32fast::hash(&bytes[..OWN])) {
-        return Ok(None);
-    }
     let position = |at| Physical::new(int(at));
     let position_if = |at| Some(position(at)).filter(|at| at.get() != NOWHERE);
     Ok(Some(Durable {
@@ -223,11 +253,31 @@ mod tests {
     #[test]
     fn a_later_version_is_told_and_an_earlier_one_is_nobodys() {
         let mut bytes = sample().encode();
-        bytes[OWN + 7] = b'3';
-        assert_eq!(Checkpoint::decode(&bytes), Err(Unreadable::Newer { version: 3 }));
-        for other in [b'0', b'1', b'x', 0] {
-            bytes[OWN + 7] = other;
-            assert_eq!(Checkpoint::decode(&bytes).expect("sound").durable, None);
+        let versions = [b'3', b'0', b'1', b'x', 0].map(|version| {
+            bytes[OWN + 7] = version;
+            let crc = crc32fast::hash(&bytes[OWN..OWN_CRC]);
+            bytes[OWN_CRC..OWN_CRC + 4].copy_from_slice(&crc.to_be_bytes());
+            Checkpoint::decode(&bytes).map(|read| read.durable)
+        });
+        let later = Err(Unreadable::Newer { version: 3 });
+        assert_eq!(versions, [later, Ok(None), Ok(None), Ok(None), Ok(None)]);
+    }
+
+    /// Of a process of ours that died it is known that Apache did not write behind it.
+    #[test]
+    fn what_has_rotted_is_not_taken_for_a_later_versions_or_for_apaches() {
+        let (sample, sound) = (sample(), sample().encode());
+        assert_eq!(Checkpoint::decode_own(&sound), Ok(sample));
+        let apaches = Checkpoint { durable: None, ..sample };
+        assert_eq!(Checkpoint::decode_own(&apaches.encode()), Ok(apaches));
+        let untimed = Ok(Checkpoint { durable: sample.durable, ..Checkpoint::default() });
+        for bit in 0..8 * (OWN_CRC + 4) {
+            let mut bytes = sound;
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let expected = if bit / 8 < OWN { untimed } else { Err(Unreadable::Damaged) };
+            assert_eq!(Checkpoint::decode_own(&bytes), expected, "{bit}");
+            let taken = Checkpoint::decode(&bytes).map(|read| read.durable);
+            assert!(matches!(taken, Ok(None) | Err(Unreadable::Damaged)), "{bit}");
         }
     }
 }

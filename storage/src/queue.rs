@@ -31,6 +31,9 @@ pub(crate) const PENDING_MAX: usize = 1024;
 /// Offsets above are damage, not messages: at a million a second they take a thousand years.
 const OFFSET_MAX: u64 = 1 << 55;
 
+/// However small its files are, a queue does not begin anew for a gap of so many bytes.
+const NEAR: u64 = 16 * consume_queue::UNIT_LEN;
+
 /// How a queue numbers its units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -363,7 +366,7 @@ impl Queue {
     fn seek<D: Disk>(&mut self, disk: &mut D, (unit, stored): &Entry) -> Result<(), Fault> {
         let position = unit.first.get() * consume_queue::UNIT_LEN;
         let is_new = self.end == self.chain.start() && position != self.end;
-        let is_far = position > self.end + self.chain.file_len();
+        let is_far = position > self.end + self.chain.file_len().max(NEAR);
         let begins = position < self.chain.start() || is_new || is_far;
         if begins {
             self.chain.restart(disk, self.chain.file_start(position))?;
@@ -381,11 +384,29 @@ impl Queue {
         Ok(())
     }
 
-    /// Does the queue end where none ends in order: with its last file, the next one not even
-    /// asked for, or before bytes that are not zero?
+    /// Does the queue end where none is left by a stop in order: before bytes that are not zero,
+    /// or before a last file without a unit, which is made for one and deleted if none came?
     pub(crate) fn is_suspect(&self, memory: &impl Memory) -> bool {
-        let is_full = self.end == self.chain.room_end() && !self.chain.is_empty();
-        is_full || self.tail_is_used(memory)
+        let is_alone = self.chain.count() <= 1 && self.chain.start() > 0;
+        let is_unused = self.end + self.chain.file_len() <= self.chain.room_end();
+        (is_unused && !is_alone) || self.tail_is_used(memory)
+    }
+
+    /// Does the queue end exactly with its last file? A full one does, until its next unit waits
+    /// for a file; so does one whose last file is missing.
+    pub(crate) fn is_full(&self) -> bool {
+        self.end == self.chain.room_end() && !self.chain.is_empty()
+    }
+
+    /// The last unit in a file for which `is_wanted` holds.
+    pub(crate) fn newest_where(
+        &self,
+        memory: &impl Memory,
+        is_wanted: impl Fn(&Unit) -> bool,
+    ) -> Option<Unit> {
+        let len = self.kind.unit_len();
+        let places = (self.chain.start() / len..self.end / len).rev();
+        places.filter_map(|place| self.at(memory, place * len)).find(is_wanted)
     }
 
     /// Do the bytes of the unit behind the end say anything?

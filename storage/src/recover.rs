@@ -84,6 +84,8 @@ struct Recovery<'a, D: Disk> {
     /// What the checkpoint said of queues before recovery took any of it back.
     queued: Physical,
     clean: bool,
+    /// Queue files were thrown away already.
+    is_changed: bool,
     /// The last writer was Apache's, which ends a log by forgetting the rest and leaves it there.
     foreign: bool,
     log: CommitLog,
@@ -107,8 +109,8 @@ pub(crate) fn recover<D: Disk>(
     watch: &mut dyn Watch,
 ) -> Result<Recovered, OpenError> {
     let mut teller = Teller::new(watch);
-    let mut checkpoint = load::checkpoint(disk)?;
     let before = load::before(disk)?;
+    let mut checkpoint = load::checkpoint(disk, before)?;
     let clean = before == Before::Stopped;
     if before == Before::DiedForeign
         && let Some(durable) = &mut checkpoint.durable
@@ -121,15 +123,20 @@ pub(crate) fn recover<D: Disk>(
     // next start, which finds them, would not find the queues.
     let believed = loaded.believe_queues(disk, clean, &mut checkpoint);
     refuse_rot(&checkpoint, settings, Physical::new(loaded.log.room_end()))?;
-    if believed {
+    // Apache's checkpoint becomes ours before the store does: of a process of ours that died it
+    // then follows that Apache did not write it last.
+    if believed || (clean && foreign && disk.read(checkpoint::PATH)?.is_some()) {
         disk.perform(Op::Replace { path: checkpoint::PATH, bytes: &checkpoint.encode() })?;
+    } else if !clean {
+        settle_names(disk)?;
     }
     // From here on files change: whoever finds them half changed must know.
     if clean {
         claim(disk, settings)?;
     }
     let queued = checkpoint.durable.map_or(Physical::ZERO, |durable| durable.queued);
-    if settings.rebuild || !loaded.broken.is_empty() || loaded.log.is_empty() {
+    let is_changed = settings.rebuild || !loaded.broken.is_empty() || loaded.log.is_empty();
+    if is_changed {
         forsake_units(disk, &mut checkpoint)?;
     }
     for path in &loaded.stale {
@@ -144,6 +151,7 @@ pub(crate) fn recover<D: Disk>(
         checkpoint,
         queued,
         clean,
+        is_changed,
         foreign,
         log,
         queues,
@@ -161,6 +169,15 @@ pub(crate) fn recover<D: Disk>(
         claim(recovery.disk, settings)?;
     }
     Ok(recovery.finish())
+}
+
+/// Makes durable what the store's own directory names, and changes none of it. Of a process that
+/// died, `abort` and the checkpoint can be read and their names still not be on the medium: a power
+/// failure behind this start would bring back the ones before.
+fn settle_names<D: Disk>(disk: &mut D) -> Result<(), Fault> {
+    // Nothing has this name; that it is so becomes durable, and with it the other names.
+    disk.perform(Op::Remove { path: "none" })?;
+    Ok(())
 }
 
 /// Leaves word that a process of ours uses the store.
@@ -211,6 +228,9 @@ impl<D: Disk> Recovery<'_, D> {
         }
         self.forget_lost();
         let end = self.scan(plan)?;
+        if self.clean {
+            self.find_cut_off(end);
+        }
         self.refuse_loss(end)?;
         self.cut_log(plan.scan_from, end)?;
         self.repair(end)?;
@@ -220,11 +240,13 @@ impl<D: Disk> Recovery<'_, D> {
         Ok(self.write_checkpoint(end)?)
     }
 
-    /// Refuses to cut what was promised, or what nothing that a crash does can explain.
+    /// Refuses to cut what was promised, or what nothing that a crash does can explain; and to
+    /// repair from what is damaged.
     fn refuse_loss(&mut self, end: Physical) -> Result<(), OpenError> {
         let told = refuse_rot(&self.checkpoint, self.settings, end);
-        let Err(refusal) = told.and_then(|()| self.refuse_silent_loss(end)) else { return Ok(()) };
-        if self.clean && self.broken.is_empty() && self.opened.dispatched == 0 {
+        let told = told.and_then(|()| self.refuse_silent_loss(end));
+        let Err(refusal) = told.and_then(|()| self.refuse_blindness(end)) else { return Ok(()) };
+        if self.clean && !self.is_changed && self.opened.dispatched == 0 {
             // Nothing was changed yet: the store is as it was, stopped in order.
             self.disk.perform(Op::Remove { path: ABORT })?;
         }
@@ -302,7 +324,7 @@ impl<D: Disk> Recovery<'_, D> {
 
     fn trust_below(&mut self, plan: Plan) -> Plan {
         self.queues.trim_all(self.disk, plan.dispatch_from);
-        self.dismiss_strangers();
+        self.dismiss_strangers(plan.dispatch_from);
         plan
     }
 

@@ -12,18 +12,8 @@ use super::workload::STATE;
 use crate::oracle::Verdict;
 use crate::ring::Violation;
 
-/// A known limit of the record's format, not a rule: its checksum covers the body and nothing else,
-/// so beyond what was flushed a torn header or torn properties can pass for good, and rot in a
-/// header can send a message elsewhere. Until records carry a check over all their bytes, sectors
-/// are whole here and nothing rots.
-pub(super) const FORMAT_CHECKS_BODIES_ONLY: bool = true;
-/// Its rule.
+/// The rule that a log holds what was appended, byte for byte.
 const EXACT: &str = "nothing is found that was not appended";
-
-/// Does the format excuse it?
-pub(super) fn is_excused(violation: &Violation) -> bool {
-    FORMAT_CHECKS_BODIES_ONLY && violation.oracle == EXACT
-}
 
 /// A record, as it was appended.
 #[derive(Debug)]

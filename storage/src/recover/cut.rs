@@ -21,9 +21,12 @@ impl<D: Disk> Recovery<'_, D> {
     }
 
     /// Truncation is a write: what lies behind the end is made unreadable, and durably so,
-    /// before anything is appended there.
+    /// before anything is appended there. That goes for files that are deleted, too: the next one
+    /// of their name may get their blocks, and a file system that shows the past of a block would
+    /// show whole records in their right places.
     pub(super) fn cut_log(&mut self, scanned_from: Physical, end: Physical) -> Result<(), Fault> {
-        if let Some(durable) = self.checkpoint.durable.filter(|durable| durable.flushed > end) {
+        let accepted = self.checkpoint.durable.filter(|durable| durable.flushed > end);
+        if let Some(durable) = accepted {
             // The operator accepted the loss. The promise goes first, or a crash during the cut
             // would find it broken again.
             let checked = durable.checked;
@@ -32,10 +35,8 @@ impl<D: Disk> Recovery<'_, D> {
             let bytes = &self.checkpoint.encode();
             self.disk.perform(Op::Replace { path: checkpoint::PATH, bytes })?;
         }
-        self.log.chain.cut(self.disk, end.get())?;
-        self.log.set_end(end);
         let room_end = self.log.chain.room_end();
-        if self.distrusts_rest() || self.is_used(end) {
+        if self.distrusts_rest() || accepted.is_some() || self.is_used(end) {
             let tail: Vec<_> = self.log.chain.parts(end.get(), room_end).collect();
             for (file, from, to) in tail {
                 self.disk.perform(Op::Zero { file, from, to })?;
@@ -46,6 +47,8 @@ impl<D: Disk> Recovery<'_, D> {
                 self.disk.perform(Op::Sync { file, from, to })?;
             }
         }
+        self.log.chain.cut(self.disk, end.get())?;
+        self.log.set_end(end);
         Ok(())
     }
 

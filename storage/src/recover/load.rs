@@ -48,9 +48,13 @@ pub(super) struct Loaded {
 /// The checkpoint, or its backup. A backup that stands in for a damaged file is older than that
 /// was, and what it says of queues, index and records may have been taken back in between: of
 /// its positions only that of the log is believed.
-pub(super) fn checkpoint<D: Disk>(disk: &mut D) -> Result<Checkpoint, OpenError> {
+pub(super) fn checkpoint<D: Disk>(disk: &mut D, before: Before) -> Result<Checkpoint, OpenError> {
+    let decode = |bytes: &[u8]| match before {
+        Before::Died => Checkpoint::decode_own(bytes),
+        Before::DiedForeign | Before::Stopped => Checkpoint::decode(bytes),
+    };
     let present = disk.read(checkpoint::PATH)?.filter(|bytes| !bytes.is_empty());
-    let is_damaged = match present.as_deref().map(Checkpoint::decode) {
+    let is_damaged = match present.as_deref().map(decode) {
         Some(Ok(sound)) => return Ok(sound),
         Some(Err(Unreadable::Newer { version })) => return Err(OpenError::Newer { version }),
         Some(Err(Unreadable::Damaged)) => true,

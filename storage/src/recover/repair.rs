@@ -1,28 +1,46 @@
 //! Queues that know less than the log: their last file is missing, or a unit in them is damaged.
 //!
-//! Such a queue gives itself away in one of two ways. A record that is dispatched to it does not
-//! continue it; or, after a clean stop, it ends where no queue ends in order: exactly with its
-//! last file, or before bytes that are not zero. What it lacks lies in the log behind the record
-//! of its last unit, so only that part is read again, and only for such queues.
+//! Such a queue gives itself away in one of three ways. A record that is dispatched to it does not
+//! continue it; or, after a clean stop, it ends before bytes that are not zero; or the log has more
+//! for it, which is looked up for queues that end exactly with their last file: one that lost its
+//! last file looks like one that is full. What a queue lacks lies in the log behind the record of
+//! its last unit, so only that part is read again, and only for such queues.
+//!
+//! Reading it again must not do harm. Units that a queue has stay, whatever became of their
+//! records; and where the log that is needed is damaged itself, nobody can say what the queue
+//! lacks. To go on would be to give offsets a second time, so that is refused before anything
+//! changes.
 
 use std::collections::BTreeSet;
 
-use super::{Recovery, Stage, forsake_units};
+use super::{OpenError, Recovery, Stage, forsake_units};
 use crate::consume_queue::Unit;
 use crate::dispatch::{Facts, LIGHT_QUEUE_ID};
 use crate::position::{Physical, QueueOffset};
 use crate::queue::{Entry, Kind, Queue};
 use crate::record::{Crc, Verdict};
+use crate::resync::next_good;
 use crate::seam::{Disk, Fault};
 
 /// Queues, by topic and id, that are to be read from the log again.
 pub(super) type Broken = BTreeSet<(String, i32)>;
 
+/// What lies at a position of the log that is read again.
+struct Again {
+    /// Where the next record begins.
+    next: Physical,
+    /// The units that it has in the queues in question; `None` if it is damaged.
+    targets: Option<Vec<(String, i32, Kind, Entry)>>,
+}
+
+fn named((topic, id, _): (&str, i32, &Queue)) -> (String, i32) {
+    (topic.to_owned(), id)
+}
+
 impl<D: Disk> Recovery<'_, D> {
     /// The queues that cannot have been left like this by a clean stop. Of those whose files are
     /// another queue's no unit is believed.
     pub(super) fn suspects(&mut self) -> Broken {
-        let named = |(topic, id, _): (&str, i32, &Queue)| (topic.to_owned(), id);
         let suspects = self.queues.iter().filter(|(.., queue)| queue.is_suspect(self.disk));
         let mut suspects: Broken = suspects.map(named).collect();
         let strange = self.queues.iter().filter(|(topic, id, queue)| {
@@ -61,7 +79,7 @@ impl<D: Disk> Recovery<'_, D> {
         let lost = self.queues.iter().filter(|(.., queue)| {
             queue.has_lost_ext() && queue.last(self.disk).is_some_and(is_needed)
         });
-        let lost: Broken = lost.map(|(topic, id, _)| (topic.to_owned(), id)).collect();
+        let lost: Broken = lost.map(named).collect();
         for (topic, id) in lost {
             let queue = self.queues.get_mut(&topic, id).expect("it was just listed");
             queue.trim(self.disk, Physical::ZERO);
@@ -72,15 +90,16 @@ impl<D: Disk> Recovery<'_, D> {
     /// A page that the power took before it was ever on the medium can show what its block held in
     /// another file, on file systems that allow it: the units of another queue, say. A queue whose
     /// last unit is not its own ends before the strangers, and is read from the log behind them.
-    pub(super) fn dismiss_strangers(&mut self) {
+    /// Units of its own between trusted ones and strangers are of records that are dispatched.
+    pub(super) fn dismiss_strangers(&mut self, trusted: Physical) {
         let with_strangers = self.queues.iter().filter(|(topic, id, queue)| {
             queue.last(self.disk).is_some_and(|unit| !self.belongs(topic, *id, queue.kind, &unit))
         });
-        let found: Broken = with_strangers.map(|(topic, id, _)| (topic.to_owned(), id)).collect();
+        let found: Broken = with_strangers.map(named).collect();
         for (topic, id) in found {
             while let Some(queue) = self.queues.get(&topic, id)
                 && let Some(unit) = queue.last(self.disk)
-                && !self.belongs(&topic, id, queue.kind, &unit)
+                && (unit.span.at >= trusted || !self.belongs(&topic, id, queue.kind, &unit))
             {
                 let queue = self.queues.get_mut(&topic, id).expect("it is there");
                 queue.drop_last(self.disk);
@@ -113,47 +132,109 @@ impl<D: Disk> Recovery<'_, D> {
         entry.0.first > next
     }
 
-    /// Dispatches the log again for the queues that are broken.
-    pub(super) fn repair(&mut self, end: Physical) -> Result<(), Fault> {
-        if self.broken.is_empty() {
+    /// After a clean stop: the queues that end exactly with their last file although the log has
+    /// more for them.
+    pub(super) fn find_cut_off(&mut self, end: Physical) {
+        let full = self.queues.iter().filter(|(.., queue)| queue.is_full()).map(named);
+        let full: Broken = full.filter(|name| !self.broken.contains(name)).collect();
+        let mut at = self.known_by_all(&full).unwrap_or(end);
+        let (from, records) = (at, self.opened.records);
+        self.teller.begin(Stage::Rebuild, end.get().saturating_sub(from.get()), records);
+        while let Some(again) = self.read_again(at, end, Crc::Skip, &full) {
+            self.teller.done(at.get() - from.get(), records);
+            for (topic, id, _, entry) in again.targets.into_iter().flatten() {
+                if !self.has(&topic, id, &entry) {
+                    self.broken.insert((topic, id));
+                }
+            }
+            at = again.next;
+        }
+    }
+
+    /// Refuses to repair queues from a log that is damaged where it is needed.
+    pub(super) fn refuse_blindness(&self, end: Physical) -> Result<(), OpenError> {
+        if self.settings.accept_rot {
             return Ok(());
         }
-        // A crash on the way must not leave queues that look whole.
-        forsake_units(self.disk, &mut self.checkpoint)?;
-        let broken = std::mem::take(&mut self.broken);
-        let from = broken.iter().map(|(topic, id)| self.known_by(topic, *id)).min();
-        let from = from.unwrap_or(end);
-        let mut at = from;
-        self.teller.begin(Stage::Rebuild, end.get().saturating_sub(at.get()), self.opened.records);
-        while at < end {
-            self.teller.done(at.get() - from.get(), self.opened.records);
-            let (len, mut targets) = match self.log.verdict(self.disk, at, Crc::Skip) {
-                None => break,
-                Some(Verdict::Blank { len }) => (u64::from(len), Vec::new()),
-                Some(Verdict::Good(record)) => (u64::from(record.size()), self.targets(&record)),
-                Some(Verdict::Bad(_)) => {
-                    // What lies behind damage is found again at the next file's beginning.
-                    let file_len = self.log.chain.file_len();
-                    (file_len - at.get() % file_len, Vec::new())
-                }
-            };
-            targets.retain(|(topic, id, ..)| broken.contains(&(topic.clone(), *id)));
-            self.opened.dispatched += u64::from(!targets.is_empty());
-            self.put_all(targets, false)?;
-            at = at.plus(len);
+        let mut at = self.known_by_all(&self.broken).unwrap_or(end);
+        while let Some(again) = self.read_again(at, end, self.crc_at(at), &self.broken) {
+            if again.targets.is_none() {
+                let durable = self.checkpoint.durable.map_or(end, |durable| durable.flushed);
+                return Err(OpenError::Rot { at, durable: durable.max(again.next) });
+            }
+            at = again.next;
         }
         Ok(())
     }
 
-    /// Where the record of a queue's last unit begins; where the log does, if that unit points
-    /// at none.
+    /// Dispatches the log again for the queues that are broken. What they have is left alone.
+    pub(super) fn repair(&mut self, end: Physical) -> Result<(), Fault> {
+        let broken = std::mem::take(&mut self.broken);
+        let Some(from) = self.known_by_all(&broken) else { return Ok(()) };
+        // A crash on the way must not leave queues that look whole.
+        forsake_units(self.disk, &mut self.checkpoint)?;
+        let mut at = from;
+        self.teller.begin(Stage::Rebuild, end.get().saturating_sub(at.get()), self.opened.records);
+        while let Some(again) = self.read_again(at, end, self.crc_at(at), &broken) {
+            self.teller.done(at.get() - from.get(), self.opened.records);
+            let mut targets = again.targets.unwrap_or_default();
+            targets.retain(|(topic, id, _, entry)| !self.has(topic, *id, entry));
+            self.opened.dispatched += u64::from(!targets.is_empty());
+            self.put_all(targets, false)?;
+            at = again.next;
+        }
+        Ok(())
+    }
+
+    /// What lies at `at` for the queues in question; `None` at the end. Behind damage the log goes
+    /// on with the next record that is good.
+    fn read_again(&self, at: Physical, end: Physical, crc: Crc, of: &Broken) -> Option<Again> {
+        if at >= end {
+            return None;
+        }
+        let (next, targets) = match self.log.verdict(self.disk, at, crc)? {
+            Verdict::Bad(_) => {
+                let next = next_good(self.disk, &self.log.chain, at);
+                (next.map_or(end, |next| next.min(end)), None)
+            }
+            Verdict::Blank { len } => (at.plus(u64::from(len)), Some(Vec::new())),
+            Verdict::Good(record) => {
+                let mut targets = self.targets(&record);
+                targets.retain(|(topic, id, ..)| of.contains(&(topic.clone(), *id)));
+                (at.plus(u64::from(record.size())), Some(targets))
+            }
+        };
+        Some(Again { next, targets })
+    }
+
+    /// Does the queue have this unit?
+    fn has(&self, topic: &str, id: i32, (unit, _): &Entry) -> bool {
+        let queue = self.queues.get(topic, id);
+        let known = queue.and_then(|queue| queue.get(self.disk, unit.first));
+        known.is_some_and(|known| {
+            (known.span, known.first, known.count) == (unit.span, unit.first, unit.count)
+        })
+    }
+
+    /// Where reading has to begin for all of these queues; `None` if there are none.
+    fn known_by_all(&self, queues: &Broken) -> Option<Physical> {
+        queues.iter().map(|(topic, id)| self.known_by(topic, *id)).min()
+    }
+
+    /// Where the record of a queue's last unit begins that points at one; where the log does, if
+    /// none does.
     fn known_by(&self, topic: &str, id: i32) -> Physical {
-        let last = self.queues.get(topic, id).and_then(|queue| queue.last(self.disk));
-        let good = last.filter(|unit| {
+        let start = self.log.start();
+        let is_known = |unit: &Unit| {
             let verdict = self.log.verdict(self.disk, unit.span.at, Crc::Skip);
-            matches!(verdict, Some(Verdict::Good(record)) if record.size() == unit.span.len)
-        });
-        good.map_or(self.log.start(), |unit| unit.span.at)
+            let is_good =
+                matches!(verdict, Some(Verdict::Good(record)) if record.size() == unit.span.len);
+            // Behind a unit of a record that is gone there is none of one that is not.
+            is_good || unit.span.at < start
+        };
+        let queue = self.queues.get(topic, id);
+        let known = queue.and_then(|queue| queue.newest_where(self.disk, is_known));
+        known.map_or(start, |unit| unit.span.at.max(start))
     }
 
     /// Puts the units of one record where they belong, unless queues lack what comes before.

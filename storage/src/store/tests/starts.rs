@@ -5,14 +5,14 @@ use std::cell::Cell;
 use super::*;
 use crate::consume_queue::Unit;
 
-const LOG: &str = "commitlog/";
+pub(super) const LOG: &str = "commitlog/";
 /// The `abort` file of a process of ours that died.
-const OURS: &[u8] = b"7 hotfire\n";
+pub(super) const OURS: &[u8] = b"7 hotfire\n";
 /// That of one of Apache's.
 const APACHES: &[u8] = b"7";
 
 /// Twenty messages in several files of log and queue, stopped in order.
-fn closed() -> PlainDisk {
+pub(super) fn closed() -> PlainDisk {
     let (mut store, _) = open(PlainDisk::default());
     for n in 0..20_u8 {
         append(&mut store, &draft("t", &[n; 50], &[]));
@@ -38,11 +38,33 @@ fn take_all(disk: &mut PlainDisk, prefix: &str) -> Vec<(String, Vec<u8>)> {
 
 /// Fails from the given operation on, as far as a start is concerned.
 #[derive(Debug)]
-struct Dying {
+pub(super) struct Dying {
     disk: PlainDisk,
     left: usize,
     /// Bytes of files that were read.
     read: Cell<usize>,
+    /// The first operation that does more than look.
+    first: Option<String>,
+}
+
+impl Dying {
+    fn new(disk: PlainDisk, left: usize) -> Self {
+        Self { disk, left, read: Cell::default(), first: None }
+    }
+
+    /// What a start on `disk` leaves that dies at operation number `left`; was it over?
+    pub(super) fn at(disk: &PlainDisk, left: usize, settings: &Settings) -> (PlainDisk, bool) {
+        let mut dying = Self::new(disk.clone(), left);
+        let is_over = Store::open(&mut dying, settings.clone(), |_| false).is_ok();
+        (dying.disk.reopened(), is_over)
+    }
+
+    /// The first operation that does more than look, of a start on `disk`.
+    pub(super) fn first(disk: &PlainDisk, settings: &Settings) -> Option<String> {
+        let mut dying = Self::new(disk.clone(), usize::MAX);
+        Store::open(&mut dying, settings.clone(), |_| false).expect("it opens");
+        dying.first
+    }
 }
 
 impl crate::seam::Memory for &mut Dying {
@@ -71,6 +93,9 @@ impl Disk for &mut Dying {
 
     fn perform(&mut self, op: Op<'_>) -> Result<Done, Fault> {
         self.left = self.left.checked_sub(1).ok_or(Fault::Crashed)?;
+        if !matches!(op, Op::Open { .. }) {
+            self.first.get_or_insert_with(|| format!("{op:?}"));
+        }
         self.disk.perform(op)
     }
 
@@ -86,9 +111,7 @@ impl Disk for &mut Dying {
 /// Dies at every operation of a start on `disk` in turn; whatever it left must open whole.
 fn dies_anywhere(disk: &PlainDisk, settings: &Settings, repair: impl Fn(&mut PlainDisk)) {
     for left in 0.. {
-        let mut dying = Dying { disk: disk.clone(), left, read: Cell::default() };
-        let over = Store::open(&mut dying, settings.clone(), |_| false).is_ok();
-        let mut disk = dying.disk.reopened();
+        let (mut disk, over) = Dying::at(disk, left, settings);
         repair(&mut disk);
         let (store, _) = open(disk);
         assert_eq!(bodies(&store, "t").len(), 20, "died after {left} operations");
@@ -104,7 +127,7 @@ fn a_log_that_is_missing_at_a_start_is_refused_and_not_a_file_changes() {
     let mut disk = closed();
     let log = take_all(&mut disk, LOG);
     let before: Vec<_> = disk.paths().map(str::to_owned).collect();
-    let mut dying = Dying { disk: disk.clone(), left: usize::MAX, read: Cell::default() };
+    let mut dying = Dying::new(disk.clone(), usize::MAX);
     let error = Store::open(&mut dying, settings(), |_| false).expect_err("no log");
     assert!(matches!(error, OpenError::Rot { .. }));
     assert!(dying.disk.paths().eq(before.iter().map(String::as_str)), "nothing is lost");
@@ -263,7 +286,7 @@ fn a_clean_start_does_not_read_the_unused_part_of_a_queue() {
     drop(events(&mut store));
     store.close().expect("a clean stop");
     let disk = store.into_disk().reopened();
-    let mut counting = Dying { disk, left: usize::MAX, read: Cell::default() };
+    let mut counting = Dying::new(disk, usize::MAX);
     let (store, opened) = Store::open(&mut counting, large, |_| false).expect("a sound store");
     assert!(opened.clean && store.queue("t", 0).is_some());
     assert!(counting.read.get() < 100_000, "{} bytes", counting.read.get());
@@ -299,10 +322,12 @@ fn a_store_of_a_later_version_is_refused_and_not_a_file_changes() {
         let mut bytes = disk.file("checkpoint").expect("written at the stop").to_vec();
         assert_eq!(&bytes[40..48], b"HOTFIRE2");
         bytes[47] = b'3';
+        let crc = crc32fast::hash(&bytes[40..96]);
+        bytes[96..100].copy_from_slice(&crc.to_be_bytes());
         assert!(disk.take_file("checkpoint"));
         disk.put_file(path, bytes);
         let before: Vec<_> = disk.paths().map(str::to_owned).collect();
-        let mut dying = Dying { disk, left: usize::MAX, read: Cell::default() };
+        let mut dying = Dying::new(disk, usize::MAX);
         let error = Store::open(&mut dying, settings(), |_| false).expect_err("later");
         assert_eq!(error, OpenError::Newer { version: 3 });
         assert!(dying.disk.paths().eq(before.iter().map(String::as_str)));
