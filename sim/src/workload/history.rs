@@ -15,9 +15,10 @@ use super::message::{Id, Lane};
 pub struct Message {
     /// Where to.
     pub lane: Lane,
-    /// Its number among the producer's messages to that queue; `None` for a one-way message, of
-    /// which no order is promised.
-    pub sequence: Option<u64>,
+    /// Its number among the producer's messages to that queue.
+    pub sequence: u64,
+    /// Does nobody wait for it to be stored before the next one is sent?
+    pub oneway: bool,
     /// Its body.
     pub body: Bytes,
     /// The light queues that it names.
@@ -120,6 +121,9 @@ pub enum Fact {
     Sent {
         /// The messages.
         ids: Vec<Id>,
+        /// Connections of the sender that had ended by then: as many for two sends to one broker
+        /// say that one connection took both.
+        ended: u64,
     },
     /// A consumer gave up what it had locked.
     Unlocked {
@@ -138,17 +142,17 @@ pub struct History {
     facts: Vec<(Mono, Fact)>,
     messages: BTreeMap<Id, Message>,
     sends: u64,
-    /// How often each message was sent.
-    sent: BTreeMap<Id, u32>,
+    /// How often each message was sent, and over which connection first.
+    sent: BTreeMap<Id, (u32, u64)>,
 }
 
 impl History {
     /// Writes a fact down.
     pub fn add(&mut self, now: Mono, fact: Fact) {
-        if let Fact::Sent { ids } = &fact {
+        if let Fact::Sent { ids, ended } = &fact {
             self.sends += 1;
             for id in ids {
-                *self.sent.entry(*id).or_default() += 1;
+                self.sent.entry(*id).or_insert((0, *ended)).0 += 1;
             }
         }
         self.facts.push((now, fact));
@@ -182,13 +186,18 @@ impl History {
 
     /// When a message was first sent.
     pub fn first_sent(&self, id: Id) -> Option<Mono> {
-        let sent = |fact: &Fact| matches!(fact, Fact::Sent { ids } if ids.contains(&id));
+        let sent = |fact: &Fact| matches!(fact, Fact::Sent { ids, .. } if ids.contains(&id));
         self.facts.iter().find(|(_, fact)| sent(fact)).map(|(now, _)| *now)
     }
 
     /// Was a message sent more than once?
     pub fn was_repeated(&self, id: Id) -> bool {
-        self.sent.get(&id).is_some_and(|times| *times > 1)
+        self.sent.get(&id).is_some_and(|(times, _)| *times > 1)
+    }
+
+    /// Over which of its sender's connections a message was sent first: how many had ended before.
+    pub fn connection(&self, id: Id) -> Option<u64> {
+        self.sent.get(&id).map(|(_, ended)| *ended)
     }
 
     /// How often something was sent: the clock that faults go by.

@@ -68,6 +68,8 @@ pub struct Producer {
     jobs: Vec<Job>,
     next_send: Mono,
     closing: Vec<Peer>,
+    /// Connections that ended.
+    ended: u64,
     /// Brokers on which the topic to be created is not known to exist; `None`: not listed yet.
     creating: Option<BTreeMap<Text, bool>>,
     create_at: Mono,
@@ -109,6 +111,7 @@ impl Producer {
             jobs: Vec::new(),
             next_send: Mono::ZERO,
             closing: Vec::new(),
+            ended: 0,
             create_at: Mono::ZERO,
         }
     }
@@ -246,15 +249,13 @@ impl Producer {
             let id = Id { producer: self.order.number, number: self.made };
             self.made += 1;
             let body = message::body(id, body_len);
-            let sequence = (!oneway).then(|| {
-                let next = self.sequences.entry(lane.clone()).or_default();
-                *next += 1;
-                *next
-            });
+            let sequence = self.sequences.entry(lane.clone()).or_default();
+            *sequence += 1;
+            let sequence = *sequence;
             let promised = wait && !oneway;
             let light = self.choose_lights(&lane, dice);
             let (lane, promised_body) = (lane.clone(), body.clone());
-            let made = Message { lane, sequence, body: promised_body, light, promised };
+            let made = Message { lane, sequence, oneway, body: promised_body, light, promised };
             job.lights.push(made.light.clone());
             history.made(id, made);
             job.ids.push(id);
@@ -305,7 +306,7 @@ impl Producer {
         let request = self.request(now, &self.jobs[at]);
         let (peer, ask) = (Peer::Broker(addr), Ask::Broker(request));
         let job = &mut self.jobs[at];
-        history.add(now, Fact::Sent { ids: job.ids.clone() });
+        history.add(now, Fact::Sent { ids: job.ids.clone(), ended: self.ended });
         if job.oneway {
             self.jobs.remove(at);
             return Some(Act::Call { id: self.calls.oneway(), peer, ask, oneway: true });
@@ -355,6 +356,7 @@ impl Client for Producer {
                 }
             }
             Event::Closed(peer) => {
+                self.ended += 1;
                 self.calls.lost(&peer).into_iter().for_each(|what| self.failed(now, what));
             }
             Event::Noticed(..) => {}
@@ -370,6 +372,7 @@ impl Client for Producer {
             }
         }
         if let Some(peer) = self.closing.pop() {
+            self.ended += 1;
             self.calls.lost(&peer).into_iter().for_each(|what| self.failed(now, what));
             return Some(Act::Close(peer));
         }

@@ -162,9 +162,10 @@ impl Rig {
     fn send_sized(&mut self, number: u32, len: usize) {
         let (id, lane) = (Id { producer: 0, number }, lane());
         let body = message::body(id, len);
-        let sequence = Some(u64::from(number) + 1);
+        let sequence = u64::from(number) + 1;
         let light = Vec::new();
-        let made = Message { lane, sequence, body: body.clone(), light, promised: true };
+        let made =
+            Message { lane, sequence, oneway: false, body: body.clone(), light, promised: true };
         self.history.made(id, made);
         let send = Send {
             group: "p".into(),
