@@ -54,8 +54,13 @@ impl Items {
             let found = if len == shape.file_len() {
                 let file = open(disk, Op::Open { path: &path })?;
                 let file = IndexFile::found(disk, name, file);
-                let sound = file.check(disk, shape).map(|()| items.files.push(file.clone()));
-                sound.map_err(|why| (items.weight(file.header.last), why.to_owned()))
+                let sound = file.check(disk, shape);
+                let weight = items.weight(file.header.last);
+                // One without items is made ahead of need; the cursor stands at items only.
+                if sound.is_ok() && !file.is_empty() {
+                    items.files.push(file);
+                }
+                sound.map_err(|why| (weight, why.to_owned()))
             } else {
                 let why = format!("it is {len} bytes long, not {}", shape.file_len());
                 Err((Weight::Damage, why))

@@ -50,6 +50,18 @@ fn a_store_that_was_closed_or_killed_is_sound() {
     assert_eq!((found.findings, found.records), (vec![], 24));
 }
 
+/// Apache's broker makes an index file ahead of need; the items behind it were not looked at.
+#[test]
+fn an_index_file_without_items_hides_none_behind_it() {
+    let mut store = filled();
+    store.close().expect("a clean stop");
+    let mut disk = store.into_disk().reopened();
+    let first = paths(&disk).into_iter().find(|path| path.starts_with("index/")).expect("one");
+    let len = disk.file(&first).expect("listed").len();
+    disk.put_file("index/19700101000000000", vec![0; len]);
+    assert_eq!(looked(&mut disk).findings, []);
+}
+
 /// The bytes of a file of which a change is not found, as ranges.
 fn unseen(disk: &PlainDisk, path: &str) -> Vec<std::ops::Range<usize>> {
     let sound = disk.file(path).expect("listed").to_vec();
