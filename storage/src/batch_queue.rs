@@ -13,6 +13,7 @@ use crate::time::Wall;
 
 /// Bytes of a unit.
 pub(crate) const UNIT_LEN: u64 = 46;
+/// The same, as a length in memory.
 pub(crate) const BYTES: usize = 46;
 /// Written where a compaction queue holds its own offset.
 const NOT_COMPACTED: i32 = -1;

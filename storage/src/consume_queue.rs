@@ -9,7 +9,8 @@ use crate::position::{Physical, QueueOffset, Span};
 
 /// Bytes of a unit.
 pub(crate) const UNIT_LEN: u64 = 20;
-const BYTES: usize = 20;
+/// The same, as a length in memory.
+pub(crate) const BYTES: usize = 20;
 /// The size that marks a placeholder: a unit before the first real one of a queue that does not
 /// begin at its file's beginning.
 const PLACEHOLDER_LEN: u32 = 0x7FFF_FFFF;

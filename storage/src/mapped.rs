@@ -10,16 +10,21 @@
 //! ```
 //!
 //! Each thread does its work strictly in the order of submission; an operation performed waits for
-//! all of them, so it is a barrier. A `lock` file, locked against every other process (Apache's
+//! all of them, so it is a barrier. Files are mapped when they are reached, and only so many at a
+//! time (`mapping`): a store may have more than a system lets a process map.
+//!
+//! A `lock` file, locked against every other process (Apache's
 //! broker included), keeps the store to one owner for as long as the disk lives.
 
 mod files;
+mod limit;
 mod mapping;
 #[cfg(not(any(loom, miri, heap_pages)))]
 mod pages;
 #[cfg(any(loom, miri, heap_pages))]
 #[path = "mapped/heap.rs"]
 mod pages;
+mod peek;
 mod presence;
 #[cfg(not(any(loom, miri, heap_pages)))]
 mod rehearsal;
@@ -35,7 +40,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use rustix::fs::FlockOperation;
 
-use self::mapping::Maps;
+use self::mapping::{Handle, Maps};
+use self::sync::Arc;
 use self::work::{Job, Lanes, Made, Outcome};
 use crate::seam::{Advice, Disk, Done, Entry, Fault, FileId, Memory, Op, Token};
 
@@ -114,14 +120,8 @@ impl MappedDisk {
         let wake: Wake = std::sync::Arc::new(wake);
         let lanes = Lanes::start(&root, &wake);
         let lanes = lanes.map_err(|why| LockError::Io { dir: root.clone(), why })?;
-        Ok(Self {
-            root,
-            maps: Maps::default(),
-            lanes,
-            arrived: VecDeque::new(),
-            usages: Vec::new(),
-            _lock: lock,
-        })
+        let maps = Maps::new(&root, limit::mappings());
+        Ok(Self { root, maps, lanes, arrived: VecDeque::new(), usages: Vec::new(), _lock: lock })
     }
 
     /// The directory.
@@ -135,6 +135,12 @@ impl MappedDisk {
         self.usages.push((format!("{dir}/"), usage));
     }
 
+    /// From now on about so many files are mapped at a time, others when they are reached. Without
+    /// a word on it that is half of what the system allows a process.
+    pub fn set_mapped_max(&mut self, files: usize) {
+        self.maps.set_most(files);
+    }
+
     fn usage(&self, path: &str) -> Usage {
         let set = self.usages.iter().rfind(|(dir, _)| path.starts_with(dir));
         set.map_or_else(Usage::default, |(_, usage)| *usage)
@@ -145,45 +151,49 @@ impl MappedDisk {
             Op::Advise { file, advice } => {
                 let mapping = self.maps.share(file);
                 if let Advice::Prepare { from, to } = advice {
-                    mapping.range(from, to);
+                    mapping.assert_range(from, to);
                 }
                 Job::Advise { mapping, advice }
             }
             Op::Allocate { path, len } => {
                 Job::Allocate { path: path.to_owned(), len, usage: self.usage(path) }
             }
-            Op::Delete { file } => Job::Delete { mapping: self.maps.remove(file) },
+            Op::Delete { file } => Job::Delete { file: self.maps.remove(file) },
             Op::Measure { dir } => Job::Measure { dir: dir.to_owned() },
             Op::Open { path } => Job::Open { path: path.to_owned(), usage: self.usage(path) },
             Op::Remove { path } => Job::Remove { path: path.to_owned() },
             Op::Replace { path, bytes } => {
                 Job::Replace { path: path.to_owned(), bytes: bytes.to_vec() }
             }
-            Op::Sync { file, from, to } => Job::Sync { mapping: self.maps.share(file), from, to },
+            Op::Sync { file, from, to } => {
+                let (file, failed) = self.maps.hand_to_sync(file, from, to);
+                Job::Sync { file, from, to, failed }
+            }
             Op::Zero { file, from, to } => {
                 // The kernel writes these bytes: nobody holds a reference to them while the
                 // owner waits, for its borrows ended here, and leases end below.
                 assert!(token.is_none(), "zeroing is performed, never submitted");
-                let mapping = self.maps.share(file);
-                mapping.assert_unleased(from);
-                Job::Zero { mapping, from, to }
+                Job::Zero { file: self.maps.hand_to_zero(file, from, to), from, to }
             }
         };
         self.lanes.send(token, job);
     }
 
     fn adopt(&mut self, made: Result<Made, Fault>) -> Result<Done, Fault> {
-        let mapping = match made? {
-            Made::Mapping(mapping) => mapping,
+        let handle = match made? {
+            Made::File(handle) => handle,
             Made::Measured(found) => return Ok(Done::Measured(found)),
             Made::Nothing => return Ok(Done::Finished),
         };
-        let len = mapping.len();
-        match self.maps.insert(mapping) {
+        let len = handle.found().len;
+        match self.maps.know(handle) {
             Ok(file) => Ok(Done::Opened { file, len }),
-            Err(mapping) => {
-                let why = "it is open already, perhaps under another name".to_owned();
-                Err(Fault::Io { op: "open", path: mapping.path().to_owned(), why })
+            Err(handle) => {
+                let (path, why) = (
+                    handle.found().path.clone(),
+                    "it is open already, perhaps under another name".to_owned(),
+                );
+                Err(Fault::Io { op: "open", path, why })
             }
         }
     }
@@ -243,6 +253,10 @@ impl Memory for MappedDisk {
     fn lease(&self, file: FileId, at: u64, len: usize) -> Bytes {
         self.maps.lease(file, at, len)
     }
+
+    fn copy(&self, file: FileId, at: u64, into: &mut [u8]) {
+        self.maps.copy(file, at, into);
+    }
 }
 
 impl Disk for MappedDisk {
@@ -260,6 +274,12 @@ impl Disk for MappedDisk {
             let token = token.expect("who performs waits for the outcome");
             let done = self.adopt(made);
             self.arrived.push_back((token, done));
+        }
+        if let Op::Open { path } = op {
+            // Done here: a start opens every file there is, and two threads that wake each other
+            // for each of them take longer than the system does.
+            let found = files::find(&self.root, path, self.usage(path))?;
+            return self.adopt(Ok(Made::File(Handle::Named(Arc::new(found)))));
         }
         self.send(None, op);
         let Outcome { token, made } = self.lanes.wait();

@@ -168,11 +168,18 @@ impl Queue {
     /// The unit at a position, below the end or not.
     pub(crate) fn at(&self, memory: &impl Memory, position: u64) -> Option<Unit> {
         let (file, at) = self.chain.locate(position)?;
-        let len = self.kind.unit_len();
-        let bytes = memory.bytes(file, at, usize::try_from(len).expect("a unit is small"));
         match self.kind {
-            Kind::Simple => consume_queue::decode(bytes, QueueOffset::new(position / len)),
-            Kind::Batch => batch_queue::decode(bytes),
+            Kind::Simple => {
+                let (mut bytes, first) =
+                    ([0; consume_queue::BYTES], position / consume_queue::UNIT_LEN);
+                memory.copy(file, at, &mut bytes);
+                consume_queue::decode(&bytes, QueueOffset::new(first))
+            }
+            Kind::Batch => {
+                let mut bytes = [0; batch_queue::BYTES];
+                memory.copy(file, at, &mut bytes);
+                batch_queue::decode(&bytes)
+            }
         }
     }
 
@@ -411,12 +418,8 @@ impl Queue {
 
     /// Do the bytes of the unit behind the end say anything?
     fn tail_is_used(&self, memory: &impl Memory) -> bool {
-        let len = self.kind.unit_len();
-        let tail = self.chain.parts(self.end, self.end + len);
-        tail.into_iter().any(|(file, from, to)| {
-            let len = usize::try_from(to - from).expect("a unit is small");
-            memory.bytes(file, from, len).iter().any(|&byte| byte != 0)
-        })
+        let mut tail = self.chain.parts(self.end, self.end + self.kind.unit_len());
+        tail.any(|(file, from, to)| !memory.is_zero(file, from, to))
     }
 
     /// Makes what follows the end read as zero, deletes the files behind, and syncs what recovery
@@ -430,8 +433,7 @@ impl Queue {
         if dirty || self.tail_is_used(disk) {
             let tail: Vec<_> = self.chain.parts(self.end, self.chain.room_end()).collect();
             for (file, from, to) in tail {
-                let len = usize::try_from(to - from).expect("a file can be mapped");
-                if disk.bytes(file, from, len).iter().any(|&byte| byte != 0) {
+                if !disk.is_zero(file, from, to) {
                     disk.perform(Op::Zero { file, from, to })?;
                     dirty = true;
                 }

@@ -17,6 +17,7 @@ use crate::time::Wall;
 
 /// Bytes of a unit without a bitmap.
 pub(crate) const UNIT_LEN: u64 = 20;
+const BYTES: usize = 20;
 /// Bytes of the largest unit: its size is a signed short.
 const UNIT_MAX: u64 = i16::MAX.cast_unsigned() as u64;
 /// Bytes that every file keeps free for the mark of its end.
@@ -37,6 +38,15 @@ pub(crate) struct ExtUnit<'a> {
     pub(crate) stored: Wall,
     /// Which filters want it; empty if nobody asked.
     pub(crate) bitmap: &'a [u8],
+}
+
+/// What is read of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Read {
+    /// The tags' hash, or a time of delivery.
+    pub(crate) tags_code: i64,
+    /// Bytes of the unit.
+    len: u64,
 }
 
 impl ExtUnit<'_> {
@@ -134,7 +144,7 @@ impl Extension {
     }
 
     /// The unit at an address; `None` if there is none, or none any more.
-    pub(crate) fn get<'a>(&self, memory: &'a impl Memory, address: i64) -> Option<ExtUnit<'a>> {
+    pub(crate) fn get(&self, memory: &impl Memory, address: i64) -> Option<Read> {
         self.read(memory, position_of(address)).filter(|_| is_address(address))
     }
 
@@ -144,16 +154,18 @@ impl Extension {
     }
 
     /// The unit at a position below the end.
-    fn read<'a>(&self, memory: &'a impl Memory, at: u64) -> Option<ExtUnit<'a>> {
+    fn read(&self, memory: &impl Memory, at: u64) -> Option<Read> {
         let (file, within) = self.chain.locate(at)?;
         let left = (self.end.checked_sub(at)?).min(self.chain.file_len() - within);
-        let left = usize::try_from(left.min(UNIT_MAX)).expect("a unit is small");
-        let bytes = memory.bytes(file, within, left);
-        let short = |at: usize| Some(i16::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
-        let long = |at: usize| Some(i64::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
-        let (size, map) = (usize::try_from(short(0)?).ok()?, usize::try_from(short(18)?).ok()?);
-        let bitmap = bytes.get(20..20 + map).filter(|_| size == 20 + map)?;
-        Some(ExtUnit { tags_code: long(2)?, stored: Wall::from_millis(long(10)?), bitmap })
+        if left < UNIT_LEN {
+            return None;
+        }
+        let mut bytes = [0; BYTES];
+        memory.copy(file, within, &mut bytes);
+        let short = |at: usize| u64::try_from(i16::from_be_bytes([bytes[at], bytes[at + 1]])).ok();
+        let (len, bitmap) = (short(0)?, short(18)?);
+        let tags_code = i64::from_be_bytes(*bytes[2..].first_chunk().expect("eight bytes of 20"));
+        (len == UNIT_LEN + bitmap && len <= left).then_some(Read { tags_code, len })
     }
 
     /// Takes the first file out, to be deleted, if the queue's first address lies behind it.
@@ -183,8 +195,8 @@ impl Extension {
     /// Ends behind the unit at an address, the queue's last.
     pub(crate) fn end_behind(&mut self, memory: &impl Memory, address: i64) {
         self.end = self.chain.room_end();
-        let unit = self.get(memory, address).map(|unit| unit.len());
-        let end = unit.map(|len| position_of(address) + len);
+        let unit = self.get(memory, address);
+        let end = unit.map(|unit| position_of(address) + unit.len);
         self.set_end(end.unwrap_or(self.chain.start()));
         self.is_lost = end.is_none();
     }
@@ -200,7 +212,7 @@ impl Extension {
             file -= file_len;
             let mut at = file;
             while let Some(unit) = self.read(memory, at) {
-                at += unit.len();
+                at += unit.len;
             }
             end = if at > file { at } else { start };
         }
@@ -243,10 +255,7 @@ impl Extension {
 
     fn tail_is_used(&self, memory: &impl Memory) -> bool {
         let mut tail = self.chain.parts(self.end, self.end + UNIT_LEN);
-        tail.any(|(file, from, to)| {
-            let len = usize::try_from(to - from).expect("a unit is small");
-            memory.bytes(file, from, len).iter().any(|&byte| byte != 0)
-        })
+        tail.any(|(file, from, to)| !memory.is_zero(file, from, to))
     }
 
     /// Makes durable on the spot what lies below `to` and is not. Boot and stop only.

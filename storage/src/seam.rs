@@ -49,7 +49,7 @@ pub enum Op<'a> {
         advice: Advice,
     },
     /// Create a file of `len` zero bytes with every block reserved (a full disk fails here, not
-    /// at a later write), map it, and make its directory entry durable. Missing directories are
+    /// at a later write), open it, and make its directory entry durable. Missing directories are
     /// created. Done: [`Done::Opened`].
     Allocate {
         /// Where.
@@ -68,7 +68,8 @@ pub enum Op<'a> {
         /// The directory; its nearest parent that exists stands in for it.
         dir: &'a str,
     },
-    /// Map an existing file at its present length. Done: [`Done::Opened`].
+    /// Make an existing file, at its present length, one whose bytes can be reached. Done:
+    /// [`Done::Opened`].
     Open {
         /// Where.
         path: &'a str,
@@ -116,7 +117,7 @@ pub enum Done {
     Finished,
     /// `Measure`: the file system, in bytes.
     Measured(DiskUse),
-    /// `Allocate` and `Open`: the file, mapped, `len` bytes long.
+    /// `Allocate` and `Open`: the file, `len` bytes long.
     Opened {
         /// Its handle.
         file: FileId,
@@ -208,6 +209,22 @@ pub trait Memory {
     /// allows. The file stays mapped until the last lease is gone. The bytes must not be written
     /// any more: only published records are leased.
     fn lease(&self, file: FileId, at: u64, len: usize) -> Bytes;
+
+    /// Copies the same bytes. What is small and lies in many files is read like this: a disk need
+    /// not keep a file at hand for a slice that nobody holds.
+    fn copy(&self, file: FileId, at: u64, into: &mut [u8]) {
+        into.copy_from_slice(self.bytes(file, at, into.len()));
+    }
+
+    /// Are the bytes `from..to` all zero? A disk may know without reading them.
+    fn is_zero(&self, file: FileId, from: u64, to: u64) -> bool {
+        let mut chunk = [0; 4096];
+        (from..to).step_by(chunk.len()).all(|at| {
+            let len = chunk.len().min(usize::try_from(to - at).unwrap_or(usize::MAX));
+            self.copy(file, at, &mut chunk[..len]);
+            chunk[..len].iter().fold(0, |any, byte| any | byte) == 0
+        })
+    }
 }
 
 /// Memory, and the operations that can block or fail.

@@ -19,6 +19,16 @@ macro_rules! on_every_disk {
                 super::$contract(super::MappedDisk::open(dir.path(), || {}).expect("unused"));
             })*
         }
+        /// With more files than may be mapped.
+        mod squeezed {
+            $(#[test]
+            fn $contract() {
+                let dir = tempfile::tempdir().expect("a directory");
+                let mut disk = super::MappedDisk::open(dir.path(), || {}).expect("unused");
+                disk.set_mapped_max(1);
+                super::$contract(disk);
+            })*
+        }
     };
 }
 
@@ -26,6 +36,7 @@ on_every_disk!(
     an_allocated_file_is_zero_and_listed_with_its_length,
     bytes_written_are_read_leased_and_outlive_deletion,
     completions_come_in_order_and_performing_waits_for_them,
+    many_files_are_written_and_read_in_turn,
     what_is_replaced_is_kept_once,
     zeroing_a_range_leaves_the_rest,
     how_full_it_is_can_be_asked,
@@ -73,6 +84,30 @@ fn completions_come_in_order_and_performing_waits_for_them(mut disk: impl Disk) 
         assert!(matches!(done, Ok(Done::Opened { len: 100, .. })));
     }
     assert!(disk.poll().is_none());
+}
+
+fn many_files_are_written_and_read_in_turn(mut disk: impl Disk) {
+    let files: Vec<_> = (0..9).map(|n| allocate(&mut disk, &format!("q/{n}"), 9_000)).collect();
+    let lease = disk.lease(files[8], 0, 4);
+    for round in 1..4_u8 {
+        for (file, number) in files.iter().zip(0..) {
+            disk.slot(*file, 4_094, 4).copy_from_slice(&[round, number, round, number]);
+        }
+        for (file, number) in files.iter().zip(0..) {
+            let mut bytes = [9; 6];
+            disk.copy(*file, 4_093, &mut bytes);
+            assert_eq!(bytes, [0, round, number, round, number, 0]);
+            assert!(disk.is_zero(*file, 0, 4_094) && disk.is_zero(*file, 4_098, 9_000));
+            assert!(!disk.is_zero(*file, 0, 4_095) && !disk.is_zero(*file, 4_096, 9_000));
+            if number % 2 == 0 {
+                disk.perform(Op::Sync { file: *file, from: 4_094, to: 4_098 }).expect("synced");
+            }
+        }
+    }
+    disk.perform(Op::Zero { file: files[3], from: 4_096, to: 9_000 }).expect("zeroed");
+    assert_eq!(disk.bytes(files[3], 4_094, 3), [3, 3, 0]);
+    disk.perform(Op::Delete { file: files[5] }).expect("deleted");
+    assert_eq!((&lease[..], disk.list("q").expect("a directory").len()), (&[0; 4][..], 8));
 }
 
 fn what_is_replaced_is_kept_once(mut disk: impl Disk) {

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FallocateFlags;
 
 use super::Usage;
-use super::mapping::Mapping;
+use super::mapping::{Found, Handle, Mapping};
+use super::sync::Arc;
 use crate::chain::UNNAMED;
 use crate::seam::{DiskUse, Entry, Fault};
 
@@ -62,10 +63,14 @@ pub(super) fn read(root: &Path, path: &str) -> Result<Option<Vec<u8>>, Fault> {
     }
 }
 
-pub(super) fn open(root: &Path, path: &str, usage: Usage) -> Result<Mapping, Fault> {
-    let opened = OpenOptions::new().read(true).write(true).open(root.join(path));
-    let mapped = opened.and_then(|file| Mapping::new(&file, path.to_owned(), usage));
-    mapped.map_err(|error| fault("open", path, &error))
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
+/// Opens a file to see what it is, and whether it may be opened.
+pub(super) fn find(root: &Path, path: &str, usage: Usage) -> Result<Found, Fault> {
+    let found = open(&root.join(path)).and_then(|file| Found::new(&file, path.to_owned(), usage));
+    found.map_err(|error| fault("open", path, &error))
 }
 
 /// Under another name until it has its full size: a crash in the middle must not leave a file of
@@ -82,7 +87,10 @@ pub(super) fn allocate(root: &Path, path: &str, len: u64, usage: Usage) -> Resul
         sync_parent(&whole)?;
         Ok(file)
     };
-    let mapped = made().and_then(|file| Mapping::new(&file, path.to_owned(), usage));
+    let mapped = made().and_then(|file| {
+        let found = Found::new(&file, path.to_owned(), usage)?;
+        Mapping::new(&file, Arc::new(found))
+    });
     mapped.map_err(|error| {
         // The blocks are needed by others, and it does not matter if even this fails.
         drop(fs::remove_file(&partial));
@@ -99,13 +107,12 @@ fn reserve(file: &File, len: u64) -> io::Result<()> {
     }
 }
 
-pub(super) fn zero(root: &Path, mapping: &Mapping, from: u64, to: u64) -> Result<(), Fault> {
-    assert!(from <= to && to <= mapping.len(), "zero within the file");
+pub(super) fn zero(root: &Path, path: &str, from: u64, to: u64) -> Result<(), Fault> {
     if from == to {
         return Ok(());
     }
     let zeroed = || -> io::Result<()> {
-        let file = OpenOptions::new().write(true).open(root.join(mapping.path()))?;
+        let file = open(&root.join(path))?;
         match rustix::fs::fallocate(&file, FallocateFlags::ZERO_RANGE, from, to - from) {
             Ok(()) => Ok(()),
             // Nothing else: what the medium failed to do is told, not tried in another way.
@@ -113,7 +120,7 @@ pub(super) fn zero(root: &Path, mapping: &Mapping, from: u64, to: u64) -> Result
             Err(errno) => Err(errno.into()),
         }
     };
-    zeroed().map_err(|error| fault("zero", mapping.path(), &error))
+    zeroed().map_err(|error| fault("zero", path, &error))
 }
 
 fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
@@ -126,8 +133,14 @@ fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn sync(mapping: &Mapping, from: u64, to: u64) -> Result<(), Fault> {
-    mapping.sync(from, to).map_err(|error| fault("sync", mapping.path(), &error))
+/// A file that is not mapped is synced as a whole; what nobody was told of yet that failed, is told
+/// whoever opens it next (Linux 4.13).
+pub(super) fn sync(root: &Path, handle: &Handle, from: u64, to: u64) -> Result<(), Fault> {
+    let synced = match handle {
+        Handle::Mapped(mapping) => mapping.sync(from, to),
+        Handle::Named(found) => open(&root.join(&found.path)).and_then(|file| file.sync_data()),
+    };
+    synced.map_err(|error| fault("sync", &handle.found().path, &error))
 }
 
 pub(super) fn remove(root: &Path, path: &str) -> Result<(), Fault> {

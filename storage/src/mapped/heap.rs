@@ -9,11 +9,12 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 
-/// A copy of a file on the heap.
+/// A copy of a file on the heap, which the file gets back in the end.
 pub(super) struct Pages {
     bytes: *mut [u8],
+    file: Option<File>,
     #[cfg(loom)]
     told: told::Told,
 }
@@ -27,8 +28,9 @@ unsafe impl Sync for Pages {}
 impl Pages {
     pub(super) fn map(mut file: &File) -> io::Result<Self> {
         let mut bytes = Vec::new();
+        file.rewind()?;
         file.read_to_end(&mut bytes)?;
-        Ok(Self::of(bytes))
+        Ok(Self { file: Some(file.try_clone()?), ..Self::of(bytes) })
     }
 
     pub(super) fn of(bytes: Vec<u8>) -> Self {
@@ -36,6 +38,7 @@ impl Pages {
             #[cfg(loom)]
             told: told::Told::new(bytes.len()),
             bytes: Box::into_raw(bytes.into_boxed_slice()),
+            file: None,
         }
     }
 
@@ -97,7 +100,10 @@ impl Drop for Pages {
         #[cfg(loom)]
         self.end();
         // SAFETY: made by `Box::into_raw`, and freed here only.
-        drop(unsafe { Box::from_raw(self.bytes) });
+        let bytes = unsafe { Box::from_raw(self.bytes) };
+        if let Some(file) = &mut self.file {
+            file.rewind().and_then(|()| file.write_all(&bytes)).expect("a file of a test");
+        }
     }
 }
 

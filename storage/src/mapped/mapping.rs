@@ -6,111 +6,66 @@
 //! - [`Maps::bytes`] borrows the [`Maps`] shared and [`Maps::slot`] mutably, so the borrow checker
 //!   keeps those two apart as it does for a `Vec`;
 //! - a [`Lease`] outlives every borrow, so for it a mark is kept: bytes below
-//!   [`leased`](Mapping::leased) are never again written, and `slot` panics rather than breaking
+//!   [`leased`](Known::leased) are never again written, and `slot` panics rather than breaking
 //!   that. The mark only grows, and only under a borrow of the `Maps`.
 //!
 //! The disk's threads hold `Arc`s too, and reach the bytes through the kernel only. Reading them
 //! there (a sync) disturbs nobody. Writing them (zeroing a range) is done while the owner waits,
 //! holding its `Maps` mutably, and never below the mark. Making pages present changes no byte.
 //!
-//! Two mappings of one file would be two ways to the same bytes: a file is mapped once, whatever
-//! its name ([`Maps::insert`]).
+//! Two mappings of one file would be two ways to the same bytes: a file is known once, whatever
+//! its name ([`Maps::know`]), and mapped again only after its mapping is gone.
+//!
+//! **A file is mapped when it is first reached, and not for ever.** A system allows a process some
+//! ten thousand mappings, and a broker may have more queues. So [`residents`]
+//! keeps count, and before one more file is mapped for writing another is unmapped: not one that
+//! is leased or that a thread of the disk is at, nor, as long as there are others, one with bytes
+//! that nobody synced. That needs the `Maps` mutably: no borrowed slice ends early.
 //!
 //! What no program can see to: another process that shortens a mapped file (the next access is a
 //! fatal signal, SIGBUS) or writes to it. The store's lock keeps those away that respect it. A
-//! page that the medium fails to read is a SIGBUS as well: the process ends, and the store is
-//! recovered.
+//! page that the medium fails to read is a SIGBUS as well, and a file that was opened once and
+//! cannot be mapped when it is needed is a panic: the process ends, and the store is recovered.
 //!
 //! How it is checked: `model.rs` runs this code under loom, in every order of steps; `tests.rs`
 //! under Miri, where that is installed, or else an address sanitizer. `tests/run` does both.
 
 #![allow(unsafe_code)]
 
+mod residents;
+
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::Usage;
+use self::residents::Residents;
 use super::pages::Pages;
-use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
+use super::peek::Peek;
+use super::sync::{Arc, AtomicBool, Ordering};
+use super::{Usage, files};
 use crate::seam::FileId;
 
 /// Device and number: what makes a file the same under two names.
 pub(super) type Identity = (u64, u64);
 
-/// A whole file, mapped. It keeps no descriptor: a mapping does not need one, and a broker has
-/// more queues than a process may have open files.
-pub(super) struct Mapping {
-    pages: Pages,
-    path: String,
+/// A file, as it was when it was opened.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) path: String,
+    pub(super) len: u64,
     identity: Identity,
     usage: Usage,
-    /// Bytes below were leased, so they stay as they are.
-    leased: AtomicU64,
-    /// Were its pages locked into memory, or was that tried?
-    locked: AtomicBool,
 }
 
-impl Mapping {
-    /// Maps `file` at its present length.
+impl Found {
     pub(super) fn new(file: &File, path: String, usage: Usage) -> io::Result<Self> {
         let meta = file.metadata()?;
-        let mapping = Self::of(Pages::map(file)?, path, (meta.dev(), meta.ino()), usage);
-        if !usage.read_ahead {
-            // Advice: a kernel that does not take it reads more than need be.
-            drop(mapping.pages.no_read_ahead());
-        }
-        Ok(mapping)
-    }
-
-    fn of(pages: Pages, path: String, identity: Identity, usage: Usage) -> Self {
-        let (leased, locked) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { pages, path, identity, usage, leased, locked }
-    }
-
-    pub(super) fn path(&self) -> &str {
-        &self.path
-    }
-
-    pub(super) fn len(&self) -> u64 {
-        self.pages.len() as u64
-    }
-
-    /// Panics unless everything from `from` on may still be written.
-    pub(super) fn assert_unleased(&self, from: u64) {
-        let leased = self.leased.load(Ordering::Acquire);
-        assert!(from >= leased, "{}: leased up to {leased}, written at {from}", self.path);
-    }
-
-    pub(super) fn sync(&self, from: u64, to: u64) -> io::Result<()> {
-        let (start, len) = self.range(from, to);
-        self.pages.flush(start, len)
-    }
-
-    /// Makes pages present and writable, where the system can.
-    pub(super) fn populate(&self, from: u64, to: u64) -> io::Result<()> {
-        let (start, len) = self.range(from, to);
-        self.pages.populate(start, len)
-    }
-
-    /// Has pages read.
-    pub(super) fn read_ahead(&self, from: u64, to: u64) -> io::Result<()> {
-        let (start, len) = self.range(from, to);
-        self.pages.read_ahead(start, len)
-    }
-
-    /// Locks pages into memory as they are touched, if that is wanted and was not tried before.
-    pub(super) fn lock_pages(&self) -> io::Result<()> {
-        let due = self.usage.lock_pages && !self.locked.swap(true, Ordering::Relaxed);
-        if due { self.pages.lock() } else { Ok(()) }
-    }
-
-    /// Takes [`lock_pages`](Self::lock_pages) back.
-    pub(super) fn unlock_pages(&self) -> io::Result<()> {
-        if self.locked.swap(false, Ordering::Relaxed) { self.pages.unlock() } else { Ok(()) }
+        Ok(Self { path, len: meta.len(), identity: (meta.dev(), meta.ino()), usage })
     }
 
     /// Panics unless `from..to` lies in the file.
@@ -121,65 +76,267 @@ impl Mapping {
     }
 
     fn checked(&self, at: u64, len: usize) -> usize {
-        let at = usize::try_from(at).expect("inside the mapping");
-        let end = at.checked_add(len).expect("inside the mapping");
-        assert!(end <= self.pages.len(), "{}: {at}..{end} of {}", self.path, self.pages.len());
-        at
+        let end = at.checked_add(len as u64).expect("inside the file");
+        assert!(end <= self.len, "{}: {at}..{end} of {}", self.path, self.len);
+        usize::try_from(at).expect("inside a mapping")
+    }
+}
+
+/// A whole file, mapped. It keeps no descriptor: a mapping does not need one, and a broker has
+/// more queues than a process may have open files.
+pub(super) struct Mapping {
+    pages: Pages,
+    found: Arc<Found>,
+    /// Were its pages locked into memory, or was that tried?
+    locked: AtomicBool,
+}
+
+impl Mapping {
+    /// Maps `file`, which is the one that was found.
+    pub(super) fn new(file: &File, found: Arc<Found>) -> io::Result<Self> {
+        let mapping = Self::of(Pages::map(file)?, found);
+        if mapping.pages.len() as u64 != mapping.found.len {
+            return Err(io::Error::other("its length has changed since it was opened"));
+        }
+        if !mapping.found.usage.read_ahead {
+            // Advice: a kernel that does not take it reads more than need be.
+            drop(mapping.pages.no_read_ahead());
+        }
+        Ok(mapping)
+    }
+
+    fn of(pages: Pages, found: Arc<Found>) -> Self {
+        Self { pages, found, locked: AtomicBool::new(false) }
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.found.path
+    }
+
+    /// Panics unless `from..to` lies in the file.
+    pub(super) fn assert_range(&self, from: u64, to: u64) {
+        self.found.range(from, to);
+    }
+
+    pub(super) fn sync(&self, from: u64, to: u64) -> io::Result<()> {
+        let (start, len) = self.found.range(from, to);
+        self.pages.flush(start, len)
+    }
+
+    /// Makes pages present and writable, where the system can.
+    pub(super) fn populate(&self, from: u64, to: u64) -> io::Result<()> {
+        let (start, len) = self.found.range(from, to);
+        self.pages.populate(start, len)
+    }
+
+    /// Has pages read.
+    pub(super) fn read_ahead(&self, from: u64, to: u64) -> io::Result<()> {
+        let (start, len) = self.found.range(from, to);
+        self.pages.read_ahead(start, len)
+    }
+
+    /// Locks pages into memory as they are touched, if that is wanted and was not tried before.
+    pub(super) fn lock_pages(&self) -> io::Result<()> {
+        let due = self.found.usage.lock_pages && !self.locked.swap(true, Ordering::Relaxed);
+        if due { self.pages.lock() } else { Ok(()) }
+    }
+
+    /// Takes [`lock_pages`](Self::lock_pages) back.
+    pub(super) fn unlock_pages(&self) -> io::Result<()> {
+        if self.locked.swap(false, Ordering::Relaxed) { self.pages.unlock() } else { Ok(()) }
+    }
+}
+
+/// A file that is open, as the seam has it: known, and mapped while it is used.
+struct Known {
+    found: Arc<Found>,
+    mapping: OnceCell<Arc<Mapping>>,
+    /// Bytes below were leased, so they stay as they are.
+    leased: Cell<u64>,
+    /// Was it reached since one to unmap was last looked for?
+    is_used: Cell<bool>,
+    /// What was written and not handed to a sync since: from, to.
+    unsynced: Option<(u64, u64)>,
+    /// Why what was written may not be on the medium, to be told by the next sync.
+    failed: Option<io::Error>,
+}
+
+impl Known {
+    /// Panics unless everything from `from` on may still be written.
+    fn assert_unleased(&self, from: u64) {
+        let (leased, path) = (self.leased.get(), &self.found.path);
+        assert!(from >= leased, "{path}: leased up to {leased}, written at {from}");
     }
 }
 
 /// The open files of one owner.
-#[derive(Default)]
 pub(super) struct Maps {
-    open: BTreeMap<FileId, Arc<Mapping>>,
+    root: PathBuf,
+    open: BTreeMap<FileId, Known>,
     known: BTreeSet<Identity>,
     next: u32,
+    residents: Residents,
+    peek: RefCell<Peek>,
 }
 
 impl Maps {
+    /// No files. Of those below `root` about `most` are mapped at a time.
+    pub(super) fn new(root: &Path, most: usize) -> Self {
+        Self {
+            root: root.to_owned(),
+            open: BTreeMap::new(),
+            known: BTreeSet::new(),
+            next: 0,
+            residents: Residents::new(most),
+            peek: RefCell::default(),
+        }
+    }
+
+    /// From now on about `most` files are mapped at a time.
+    pub(super) fn set_most(&mut self, most: usize) {
+        self.residents.set_most(most);
+    }
+
     /// Takes a file in. Gives it back if it is open already, under this name or another.
-    pub(super) fn insert(&mut self, mapping: Mapping) -> Result<FileId, Mapping> {
-        if !self.known.insert(mapping.identity) {
-            return Err(mapping);
+    pub(super) fn know(&mut self, handle: Handle) -> Result<FileId, Handle> {
+        if !self.known.insert(handle.found().identity) {
+            return Err(handle);
         }
         let file = FileId(self.next);
         self.next += 1;
-        self.open.insert(file, Arc::new(mapping));
+        let (found, mapping) = match handle {
+            Handle::Named(found) => (found, OnceCell::new()),
+            Handle::Mapped(mapping) => {
+                self.make_room();
+                self.residents.add(file);
+                (Arc::clone(&mapping.found), OnceCell::from(mapping))
+            }
+        };
+        let known = Known {
+            found,
+            mapping,
+            leased: Cell::new(0),
+            is_used: Cell::new(true),
+            unsynced: None,
+            failed: None,
+        };
+        self.open.insert(file, known);
         Ok(file)
     }
 
     /// Forgets a file: from now on only leases know it, and who gets it here.
-    pub(super) fn remove(&mut self, file: FileId) -> Arc<Mapping> {
-        let mapping = self.open.remove(&file).expect("the file is open");
-        self.known.remove(&mapping.identity);
-        mapping
+    pub(super) fn remove(&mut self, file: FileId) -> Handle {
+        let known = self.open.remove(&file).expect("the file is open");
+        self.known.remove(&known.found.identity);
+        self.residents.remove(file);
+        self.peek.get_mut().forget(file);
+        match known.mapping.into_inner() {
+            Some(mapping) => Handle::Mapped(mapping),
+            None => Handle::Named(known.found),
+        }
     }
 
+    /// The file for a thread of the disk, mapped or not.
+    pub(super) fn handle(&self, file: FileId) -> Handle {
+        let known = self.get(file);
+        let named = || Handle::Named(Arc::clone(&known.found));
+        known.mapping.get().map_or_else(named, |mapping| Handle::Mapped(Arc::clone(mapping)))
+    }
+
+    /// The file for a thread of the disk, mapped.
     pub(super) fn share(&self, file: FileId) -> Arc<Mapping> {
-        Arc::clone(self.get(file))
+        Arc::clone(self.mapping(file))
     }
 
-    fn get(&self, file: FileId) -> &Arc<Mapping> {
+    /// The file for a thread of the disk that syncs a part of it, and what that has to tell
+    /// besides its own outcome.
+    pub(super) fn hand_to_sync(
+        &mut self,
+        file: FileId,
+        from: u64,
+        to: u64,
+    ) -> (Handle, Option<io::Error>) {
+        let handle = self.handle(file);
+        let known = self.get_mut(file);
+        known.found.range(from, to);
+        if known.unsynced.is_some_and(|part| from <= part.0 && part.1 <= to) {
+            known.unsynced = None;
+        }
+        (handle, known.failed.take())
+    }
+
+    /// The file for a thread of the disk that writes a part of it while the owner waits. Panics if
+    /// any of it is leased.
+    pub(super) fn hand_to_zero(&mut self, file: FileId, from: u64, to: u64) -> Handle {
+        let known = self.get(file);
+        known.found.range(from, to);
+        known.assert_unleased(from);
+        self.peek.get_mut().forget(file);
+        self.handle(file)
+    }
+
+    fn get(&self, file: FileId) -> &Known {
         self.open.get(&file).expect("the file is open")
     }
 
+    fn get_mut(&mut self, file: FileId) -> &mut Known {
+        self.open.get_mut(&file).expect("the file is open")
+    }
+
+    /// Maps the file, if it is not mapped.
+    fn mapping(&self, file: FileId) -> &Arc<Mapping> {
+        let known = self.get(file);
+        known.is_used.set(true);
+        known.mapping.get_or_init(|| {
+            let path = &known.found.path;
+            let opened = files::open(&self.root.join(path));
+            let mapped = opened.and_then(|file| Mapping::new(&file, Arc::clone(&known.found)));
+            let mapping = mapped.unwrap_or_else(|why| panic!("{path} cannot be mapped: {why}"));
+            self.residents.add(file);
+            Arc::new(mapping)
+        })
+    }
+
     pub(super) fn bytes(&self, file: FileId, at: u64, len: usize) -> &[u8] {
-        let mapping = self.get(file);
-        let start = mapping.checked(at, len);
+        let mapping = self.mapping(file);
+        let start = mapping.found.checked(at, len);
         // SAFETY: inside the mapping (checked), which lives at least as long as `self` does
         // unchanged. Nobody writes there meanwhile: `slot` needs `self` mutably, and so does who
         // has the kernel write.
         unsafe { std::slice::from_raw_parts(mapping.pages.read(start, len), len) }
     }
 
+    /// Copies bytes. A file for which there is no room is read, not mapped.
+    pub(super) fn copy(&self, file: FileId, at: u64, into: &mut [u8]) {
+        let known = self.get(file);
+        if known.mapping.get().is_some() || !self.residents.is_full() {
+            into.copy_from_slice(self.bytes(file, at, into.len()));
+            return;
+        }
+        known.found.checked(at, into.len());
+        let path = &known.found.path;
+        let mut peek = self.peek.borrow_mut();
+        let read = peek.copy(file, || files::open(&self.root.join(path)), at, into);
+        read.unwrap_or_else(|why| panic!("{path} cannot be read: {why}"));
+    }
+
     pub(super) fn slot(&mut self, file: FileId, at: u64, len: usize) -> &mut [u8] {
-        let mapping = self.get(file);
-        mapping.assert_unleased(at);
-        let start = mapping.checked(at, len);
+        if self.get(file).mapping.get().is_none() {
+            self.make_room();
+            self.peek.get_mut().forget(file);
+        }
+        let known = self.get_mut(file);
+        known.assert_unleased(at);
+        let end = at.saturating_add(len as u64);
+        let part = known.unsynced.get_or_insert((at, end));
+        *part = (part.0.min(at), part.1.max(end));
+        let mapping = self.mapping(file);
+        let start = mapping.found.checked(at, len);
         // SAFETY: inside the mapping (checked), which outlives this borrow of `self`. No other
         // reference to these bytes exists: those of `bytes` and `slot` ended when `self` was
         // borrowed mutably, leases end below the mark (asserted; it moves only through `hold`,
-        // which needs `self` too), and no other file of `self` is this one under another name.
+        // which needs `self` too), no other file of `self` is this one under another name, and an
+        // earlier mapping of it ended before this one began.
         unsafe { std::slice::from_raw_parts_mut(mapping.pages.write(start, len), len) }
     }
 
@@ -190,9 +347,27 @@ impl Maps {
 
     fn hold(&self, file: FileId, at: u64, len: usize) -> Lease {
         let mapping = self.share(file);
-        let start = mapping.checked(at, len);
-        mapping.leased.fetch_max(at + len as u64, Ordering::Release);
+        let start = mapping.found.checked(at, len);
+        let leased = &self.get(file).leased;
+        leased.set(leased.get().max(at + len as u64));
         Lease { mapping, start, len }
+    }
+}
+
+/// A file as a thread of the disk gets it.
+pub(super) enum Handle {
+    /// It stays mapped for as long as this lives.
+    Mapped(Arc<Mapping>),
+    /// Nobody needs it mapped.
+    Named(Arc<Found>),
+}
+
+impl Handle {
+    pub(super) fn found(&self) -> &Found {
+        match self {
+            Self::Mapped(mapping) => &mapping.found,
+            Self::Named(found) => found,
+        }
     }
 }
 

@@ -12,6 +12,7 @@
 
 #![allow(unsafe_code)]
 
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io;
@@ -21,7 +22,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use memmap2::{MmapMut, MmapOptions};
 
-use super::{LOCK, LockError, files, take_shared};
+use super::peek::Peek;
+use super::{LOCK, LockError, files, limit, take_shared};
 use crate::seam::{Disk, DiskUse, Done, Entry, Fault, FileId, Memory, Op, Token};
 
 /// What is compared at once, in bytes.
@@ -32,6 +34,11 @@ pub struct Rehearsal {
     root: PathBuf,
     open: BTreeMap<FileId, Copied>,
     next: u32,
+    /// Files that are mapped.
+    mapped: Cell<usize>,
+    /// With so many others are read without being mapped, until they are written.
+    mapped_max: usize,
+    peek: RefCell<Peek>,
     over: BTreeMap<String, Over>,
     done: VecDeque<(Token, Result<Done, Fault>)>,
     /// Held for its lock, if there is one.
@@ -41,7 +48,8 @@ pub struct Rehearsal {
 /// A file whose pages are copied as they are written.
 struct Copied {
     path: String,
-    map: MmapMut,
+    len: u64,
+    map: OnceCell<MmapMut>,
     is_new: bool,
     /// Pages that were reached for writing, by number.
     touched: BTreeSet<usize>,
@@ -119,8 +127,17 @@ impl Rehearsal {
     /// of two states, and a file that is cut meanwhile ends the process: for copies, and for what
     /// nobody uses.
     pub fn unlocked(root: impl Into<PathBuf>) -> Self {
-        let (open, over, done) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
-        Self { root: root.into(), open, next: 0, over, done, _lock: None }
+        Self {
+            root: root.into(),
+            open: BTreeMap::new(),
+            next: 0,
+            mapped: Cell::new(0),
+            mapped_max: limit::mappings(),
+            peek: RefCell::default(),
+            over: BTreeMap::new(),
+            done: VecDeque::new(),
+            _lock: None,
+        }
     }
 
     /// The directory.
@@ -143,8 +160,7 @@ impl Rehearsal {
                 Over::Open(file) => {
                     let copied = &self.open[file];
                     if copied.is_new {
-                        let used = copied.used();
-                        let len = copied.map.len() as u64;
+                        let (len, used) = (copied.len, copied.used());
                         changes.push(Change::Created { path, len, used });
                     } else {
                         let compared = copied.compare(&self.root.join(&path));
@@ -168,10 +184,11 @@ impl Rehearsal {
             Op::Allocate { path, len } => {
                 let map = MmapMut::map_anon(usize::try_from(len).expect("a file can be mapped"));
                 let map = map.map_err(|why| files::fault("allocate", path, &why))?;
-                return Ok(self.adopt(path, map, true));
+                return Ok(self.adopt(path, len, Some(map)));
             }
             Op::Delete { file } => {
                 let copied = self.open.remove(&file).expect("the file is open");
+                self.peek.get_mut().forget(file);
                 self.over.insert(copied.path, Over::Gone);
             }
             // Nobody is to be refused anything here for want of space.
@@ -180,12 +197,11 @@ impl Rehearsal {
             }
             Op::Open { path } => {
                 if let Some(Over::Open(file)) = self.over.get(path) {
-                    let len = self.open[file].map.len() as u64;
-                    return Ok(Done::Opened { file: *file, len });
+                    return Ok(Done::Opened { file: *file, len: self.open[file].len });
                 }
-                let map = File::open(self.root.join(path)).and_then(|file| copy_on_write(&file));
-                let map = map.map_err(|why| files::fault("open", path, &why))?;
-                return Ok(self.adopt(path, map, false));
+                let len = File::open(self.root.join(path)).and_then(|file| file.metadata());
+                let len = len.map_err(|why| files::fault("open", path, &why))?.len();
+                return Ok(self.adopt(path, len, None));
             }
             Op::Remove { path } => {
                 self.over.insert(path.to_owned(), Over::Gone);
@@ -195,24 +211,44 @@ impl Rehearsal {
             }
             Op::Advise { .. } | Op::Sync { .. } => {}
             Op::Zero { file, from, to } => {
-                let copied = self.open.get_mut(&file).expect("the file is open");
-                copied.zero(to_usize(from), to_usize(to));
+                self.written(file).zero(to_usize(from), to_usize(to));
             }
         }
         Ok(Done::Finished)
     }
 
-    fn adopt(&mut self, path: &str, map: MmapMut, is_new: bool) -> Done {
-        let (file, len) = (FileId(self.next), map.len() as u64);
+    /// Takes a file in; a new one is mapped.
+    fn adopt(&mut self, path: &str, len: u64, map: Option<MmapMut>) -> Done {
+        let file = FileId(self.next);
         self.next += 1;
-        let copied = Copied { path: path.to_owned(), map, is_new, touched: BTreeSet::new() };
-        self.open.insert(file, copied);
+        let (is_new, touched) = (map.is_some(), BTreeSet::new());
+        let map = map.map_or_else(OnceCell::new, OnceCell::from);
+        self.open.insert(file, Copied { path: path.to_owned(), len, map, is_new, touched });
         self.over.insert(path.to_owned(), Over::Open(file));
         Done::Opened { file, len }
     }
 
     fn copied(&self, file: FileId) -> &Copied {
         self.open.get(&file).expect("the file is open")
+    }
+
+    /// The file, mapped.
+    fn map(&self, file: FileId) -> &MmapMut {
+        let Copied { path, len, map, .. } = self.copied(file);
+        map.get_or_init(|| {
+            let map = File::open(self.root.join(path)).and_then(|file| copy_on_write(&file));
+            let map = map.unwrap_or_else(|why| panic!("{path} cannot be mapped: {why}"));
+            assert_eq!(map.len() as u64, *len, "{path}: its length has changed");
+            self.mapped.set(self.mapped.get() + 1);
+            map
+        })
+    }
+
+    /// The file, about to be written.
+    fn written(&mut self, file: FileId) -> &mut Copied {
+        self.map(file);
+        self.peek.get_mut().forget(file);
+        self.open.get_mut(&file).expect("it was just mapped")
     }
 }
 
@@ -226,13 +262,23 @@ fn copy_on_write(file: &File) -> io::Result<MmapMut> {
 }
 
 impl Copied {
+    /// What was written; nothing, if it is not mapped.
+    fn bytes(&self) -> &[u8] {
+        self.map.get().map_or(&[], |map| &map[..])
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.map.get_mut().expect("what is written is mapped")
+    }
+
     /// Only pages that hold something are copied for it.
     fn zero(&mut self, from: usize, to: usize) {
         let mut at = from;
         while at < to {
             let end = ((at / PAGE + 1) * PAGE).min(to);
-            if self.map[at..end].iter().any(|byte| *byte != 0) {
-                self.map[at..end].fill(0);
+            let bytes = &mut self.bytes_mut()[at..end];
+            if bytes.iter().any(|byte| *byte != 0) {
+                bytes.fill(0);
                 self.touched.insert(at / PAGE);
             }
             at = end;
@@ -241,8 +287,8 @@ impl Copied {
 
     /// Bytes of a new file that are not zero.
     fn used(&self) -> u64 {
-        let pages = self.touched.iter().map(|page| page * PAGE);
-        let page = |at: usize| &self.map[at..(at + PAGE).min(self.map.len())];
+        let (pages, bytes) = (self.touched.iter().map(|page| page * PAGE), self.bytes());
+        let page = |at: usize| &bytes[at..(at + PAGE).min(bytes.len())];
         pages.flat_map(page).filter(|byte| **byte != 0).count() as u64
     }
 
@@ -252,7 +298,7 @@ impl Copied {
         let mut before = [0; PAGE];
         for page in &self.touched {
             let at = page * PAGE;
-            let after = &self.map[at..(at + PAGE).min(self.map.len())];
+            let after = &self.bytes()[at..(at + PAGE).min(self.bytes().len())];
             file.read_exact_at(&mut before[..after.len()], at as u64)?;
             for (index, (old, new)) in before.iter().zip(after).enumerate() {
                 if old != new {
@@ -304,18 +350,30 @@ impl Extent {
 
 impl Memory for Rehearsal {
     fn bytes(&self, file: FileId, at: u64, len: usize) -> &[u8] {
-        &self.copied(file).map[to_usize(at)..][..len]
+        &self.map(file)[to_usize(at)..][..len]
     }
 
     fn slot(&mut self, file: FileId, at: u64, len: usize) -> &mut [u8] {
-        let copied = self.open.get_mut(&file).expect("the file is open");
-        let at = to_usize(at);
+        let (copied, at) = (self.written(file), to_usize(at));
         copied.touched.extend(at / PAGE..(at + len).div_ceil(PAGE));
-        &mut copied.map[at..][..len]
+        &mut copied.bytes_mut()[at..][..len]
     }
 
     fn lease(&self, file: FileId, at: u64, len: usize) -> Bytes {
         Bytes::copy_from_slice(self.bytes(file, at, len))
+    }
+
+    fn copy(&self, file: FileId, at: u64, into: &mut [u8]) {
+        let copied = self.copied(file);
+        if copied.map.get().is_some() || self.mapped.get() < self.mapped_max {
+            into.copy_from_slice(self.bytes(file, at, into.len()));
+            return;
+        }
+        let path = &copied.path;
+        assert!(at + into.len() as u64 <= copied.len, "{path}: {} bytes at {at}", into.len());
+        let open = || File::open(self.root.join(path));
+        let read = self.peek.borrow_mut().copy(file, open, at, into);
+        read.unwrap_or_else(|why| panic!("{path} cannot be read: {why}"));
     }
 }
 
@@ -331,7 +389,7 @@ impl Disk for Rehearsal {
                     entries.remove(name);
                     continue;
                 }
-                Over::Open(file) => self.copied(*file).map.len() as u64,
+                Over::Open(file) => self.copied(*file).len,
                 Over::Small(bytes) => bytes.len() as u64,
             };
             let (name, is_dir) = name.split_once('/').map_or((name, false), |(dir, _)| (dir, true));
@@ -344,7 +402,7 @@ impl Disk for Rehearsal {
     fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>, Fault> {
         match self.over.get(path) {
             Some(Over::Gone) => Ok(None),
-            Some(Over::Open(file)) => Ok(Some(self.copied(*file).map.to_vec())),
+            Some(Over::Open(file)) => Ok(Some(self.map(*file).to_vec())),
             Some(Over::Small(bytes)) => Ok(Some(bytes.clone())),
             None => files::read(&self.root, path),
         }

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::{io, thread};
 
 use super::files;
-use super::mapping::Mapping;
+use super::mapping::{Handle, Mapping};
 use super::presence::Presence;
 use super::sync::Arc;
 use super::{Usage, Wake};
@@ -14,15 +14,44 @@ use crate::seam::{Advice, DiskUse, Fault, Token};
 
 /// An operation with everything it needs.
 pub(super) enum Job {
-    Advise { mapping: Arc<Mapping>, advice: Advice },
-    Allocate { path: String, len: u64, usage: Usage },
-    Delete { mapping: Arc<Mapping> },
-    Measure { dir: String },
-    Open { path: String, usage: Usage },
-    Remove { path: String },
-    Replace { path: String, bytes: Vec<u8> },
-    Sync { mapping: Arc<Mapping>, from: u64, to: u64 },
-    Zero { mapping: Arc<Mapping>, from: u64, to: u64 },
+    Advise {
+        mapping: Arc<Mapping>,
+        advice: Advice,
+    },
+    Allocate {
+        path: String,
+        len: u64,
+        usage: Usage,
+    },
+    Delete {
+        file: Handle,
+    },
+    Measure {
+        dir: String,
+    },
+    Open {
+        path: String,
+        usage: Usage,
+    },
+    Remove {
+        path: String,
+    },
+    Replace {
+        path: String,
+        bytes: Vec<u8>,
+    },
+    /// `failed`: what failed before, and nobody was told.
+    Sync {
+        file: Handle,
+        from: u64,
+        to: u64,
+        failed: Option<io::Error>,
+    },
+    Zero {
+        file: Handle,
+        from: u64,
+        to: u64,
+    },
 }
 
 /// A job, and whom to tell: a token for what was submitted, none for what is waited for.
@@ -39,7 +68,7 @@ pub(super) struct Outcome {
 
 /// What a job that succeeded made.
 pub(super) enum Made {
-    Mapping(Mapping),
+    File(Handle),
     Measured(DiskUse),
     Nothing,
 }
@@ -152,18 +181,23 @@ impl Job {
                 Ok(())
             }
             Self::Allocate { path, len, usage } => {
-                return files::allocate(root, &path, len, usage).map(Made::Mapping);
+                let mapping = files::allocate(root, &path, len, usage)?;
+                return Ok(Made::File(Handle::Mapped(Arc::new(mapping))));
             }
             // If nobody leases it, it is unmapped here: for a large file that takes a while.
-            Self::Delete { mapping } => files::remove(root, mapping.path()),
+            Self::Delete { file } => files::remove(root, &file.found().path),
             Self::Measure { dir } => return files::measure(root, &dir).map(Made::Measured),
             Self::Open { path, usage } => {
-                return files::open(root, &path, usage).map(Made::Mapping);
+                let found = files::find(root, &path, usage)?;
+                return Ok(Made::File(Handle::Named(Arc::new(found))));
             }
             Self::Remove { path } => files::remove(root, &path),
             Self::Replace { path, bytes } => files::replace(root, &path, &bytes),
-            Self::Sync { mapping, from, to } => files::sync(&mapping, from, to),
-            Self::Zero { mapping, from, to } => files::zero(root, &mapping, from, to),
+            Self::Sync { file, failed: Some(why), .. } => {
+                Err(files::fault("sync", &file.found().path, &why))
+            }
+            Self::Sync { file, from, to, failed: None } => files::sync(root, &file, from, to),
+            Self::Zero { file, from, to } => files::zero(root, &file.found().path, from, to),
         };
         done.map(|()| Made::Nothing)
     }

@@ -37,6 +37,8 @@ pub(super) struct Shape {
 
 /// Messages a millisecond, by the store times given out.
 const RATE: u64 = 10;
+/// Messages of a turn.
+const TURN: u64 = 256;
 
 impl Shape {
     /// The name of a topic.
@@ -70,6 +72,7 @@ pub(super) fn fill(root: &Path, settings: Settings, shape: &Shape) -> Result<(),
     let begun = now - shape.messages / RATE;
     for n in 0..shape.messages {
         if n == shape.messages - shape.tail {
+            index_all(&mut store)?;
             checkpoint(&mut store)?;
         }
         let (topic, queue_id) = shape.place(n);
@@ -89,11 +92,13 @@ pub(super) fn fill(root: &Path, settings: Settings, shape: &Shape) -> Result<(),
             properties: &[property.as_bytes()],
         };
         append(&mut store, wall, &draft)?;
-        if n % 4096 == 0 {
+        if n % TURN == 0 {
+            store.tend_index();
             bar.set_position(n);
         }
     }
     bar.finish_and_clear();
+    index_all(&mut store)?;
     // No orderly stop: this is the kill.
     drop(store);
     let root = File::open(root).map_err(Failure::new)?;
@@ -114,6 +119,19 @@ fn append(store: &mut Store<Hasty>, wall: Wall, draft: &Draft<'_>) -> Result<(),
             Err(why) => return Err(Failure::new(why)),
         }
     }
+}
+
+/// Every message in the index.
+fn index_all(store: &mut Store<Hasty>) -> Result<(), Failure> {
+    while store.indexed_upto() < store.written().end() {
+        store.tend_index();
+        match store.poll() {
+            Some(StoreEvent::RoomFailed(fault)) => return Err(Failure::new(fault)),
+            Some(_) => {}
+            None => std::thread::sleep(Duration::from_micros(50)),
+        }
+    }
+    Ok(())
 }
 
 /// What a broker does from time to time: everything so far is durable, and the checkpoint says so.
@@ -191,6 +209,14 @@ impl Memory for Hasty {
 
     fn lease(&self, file: FileId, at: u64, len: usize) -> Bytes {
         self.disk.lease(file, at, len)
+    }
+
+    fn copy(&self, file: FileId, at: u64, into: &mut [u8]) {
+        self.disk.copy(file, at, into);
+    }
+
+    fn is_zero(&self, file: FileId, from: u64, to: u64) -> bool {
+        self.disk.is_zero(file, from, to)
     }
 }
 

@@ -10,10 +10,15 @@ use loom::thread;
 use super::*;
 
 fn owner(len: usize) -> (Maps, FileId) {
-    let mut maps = Maps::default();
-    let pages = Pages::of(vec![0; len]);
-    let mapping = Mapping::of(pages, "log".to_owned(), (1, 1), Usage::default());
-    let file = maps.insert(mapping).map_err(drop).expect("the only one");
+    let mut maps = Maps::new(Path::new(""), usize::MAX);
+    let found = Found {
+        path: "log".to_owned(),
+        len: len as u64,
+        identity: (1, 1),
+        usage: Usage::default(),
+    };
+    let mapping = Mapping::of(Pages::of(vec![0; len]), Arc::new(found));
+    let file = maps.know(Handle::Mapped(Arc::new(mapping))).map_err(drop).expect("the only one");
     (maps, file)
 }
 
@@ -82,8 +87,8 @@ fn the_kernel_zeroes_behind_what_is_leased_while_the_owner_waits() {
         maps.slot(file, 1, 1)[0] = 9;
         let reader = thread::spawn(move || assert_eq!(lease.as_ref(), [1]));
         // As `Op::Zero`: asserted, handed over, waited for.
+        drop(maps.hand_to_zero(file, 1, 2));
         let shared = maps.share(file);
-        shared.assert_unleased(1);
         let syncs = thread::spawn(move || {
             // SAFETY: below loom's own watch: the write is told, and an overlap would fail.
             unsafe { shared.pages.write(1, 1).write(0) };
@@ -91,6 +96,28 @@ fn the_kernel_zeroes_behind_what_is_leased_while_the_owner_waits() {
         syncs.join().expect("the disk");
         assert_eq!(maps.bytes(file, 0, 2), [1, 0]);
         reader.join().expect("a reader");
+    });
+}
+
+#[test]
+fn a_file_is_unmapped_only_when_nobody_reads_it() {
+    loom::model(|| {
+        let (mut maps, file) = owner(2);
+        let readers = [1, 2].map(|byte| {
+            let lease = record(&mut maps, file, u64::from(byte) - 1, byte);
+            thread::spawn(move || assert_eq!(lease.as_ref(), [byte]))
+        });
+        let shared = maps.share(file);
+        let syncs = thread::spawn(move || shared.sync(0, 1).expect("synced"));
+        maps.set_most(1);
+        // Once to find that it was used, once to unmap it if it is in nobody's hands.
+        maps.make_room();
+        maps.make_room();
+        readers.into_iter().for_each(|reader| reader.join().expect("a reader"));
+        syncs.join().expect("the disk");
+        maps.make_room();
+        maps.make_room();
+        assert!(maps.get(file).mapping.get().is_none(), "now nobody has it");
     });
 }
 
@@ -114,7 +141,7 @@ fn a_write_to_what_is_leased_would_be_seen() {
         let (mut maps, file) = owner(1);
         let lease = record(&mut maps, file, 0, 1);
         let reader = thread::spawn(move || lease.as_ref().len());
-        maps.get(file).pages.write(0, 1);
+        maps.mapping(file).pages.write(0, 1);
         reader.join().expect("a reader");
     });
 }
@@ -126,7 +153,7 @@ fn an_end_under_a_lease_would_be_seen() {
         let (mut maps, file) = owner(1);
         let lease = record(&mut maps, file, 0, 1);
         let reader = thread::spawn(move || lease.as_ref().len());
-        maps.get(file).pages.end();
+        maps.mapping(file).pages.end();
         reader.join().expect("a reader");
     });
 }
