@@ -45,6 +45,8 @@ pub(crate) struct ExtUnit<'a> {
 pub(crate) struct Read {
     /// The tags' hash, or a time of delivery.
     pub(crate) tags_code: i64,
+    /// When the record was stored.
+    pub(crate) stored: Wall,
     /// Bytes of the unit.
     len: u64,
 }
@@ -164,8 +166,9 @@ impl Extension {
         memory.copy(file, within, &mut bytes);
         let short = |at: usize| u64::try_from(i16::from_be_bytes([bytes[at], bytes[at + 1]])).ok();
         let (len, bitmap) = (short(0)?, short(18)?);
-        let tags_code = i64::from_be_bytes(*bytes[2..].first_chunk().expect("eight bytes of 20"));
-        (len == UNIT_LEN + bitmap && len <= left).then_some(Read { tags_code, len })
+        let long = |at| i64::from_be_bytes(*bytes[at..].first_chunk().expect("eight bytes of 20"));
+        let (tags_code, stored) = (long(2), Wall::from_millis(long(10)));
+        (len == UNIT_LEN + bitmap && len <= left).then_some(Read { tags_code, stored, len })
     }
 
     /// Takes the first file out, to be deleted, if the queue's first address lies behind it.

@@ -5,7 +5,7 @@ use crate::chain::Chain;
 use crate::position::Physical;
 use crate::record::{Crc, Damage, Verdict, check};
 use crate::recover::Teller;
-use crate::resync::{good, is_zero, next_good, rest};
+use crate::resync::{good, next_good, rest};
 use crate::seam::Disk;
 
 pub(super) fn walk<D: Disk>(
@@ -97,8 +97,5 @@ pub(super) fn place(chain: &Chain, at: Physical) -> (String, u64) {
 /// Is anything behind `at` not zero?
 pub(super) fn is_used<D: Disk>(disk: &D, chain: &Chain, at: u64) -> bool {
     let mut parts = chain.parts(at, chain.room_end());
-    parts.any(|(file, from, to)| {
-        let len = usize::try_from(to - from).expect("a file can be mapped");
-        !is_zero(disk.bytes(file, from, len))
-    })
+    parts.any(|(file, from, to)| !disk.is_zero(file, from, to))
 }

@@ -152,8 +152,9 @@ impl Queue {
         match self.kind {
             Kind::Simple => Some(self.ext.as_ref()?.get(memory, unit.tags_code)?.stored),
             Kind::Batch => {
-                let (file, within) = self.chain.locate(at)?;
-                Some(batch_queue::stored(memory.bytes(file, within, batch_queue::BYTES)))
+                let ((file, within), mut bytes) = (self.chain.locate(at)?, [0; batch_queue::BYTES]);
+                memory.copy(file, within, &mut bytes);
+                Some(batch_queue::stored(&bytes))
             }
         }
     }

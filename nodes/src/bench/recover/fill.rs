@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hotfire_storage::documents::{Document as _, Perm, TopicConfig, TopicTable};
 use hotfire_storage::mapped::MappedDisk;
+use hotfire_storage::plain::PlainDisk;
 use hotfire_storage::position::Physical;
 use hotfire_storage::record::{Draft, SysFlag};
 use hotfire_storage::seam::{Disk, Done, Entry, Fault, FileId, Memory, Op, Token};
@@ -60,8 +62,7 @@ impl Shape {
 pub(super) fn fill(root: &Path, settings: Settings, shape: &Shape) -> Result<(), Failure> {
     fs::create_dir_all(root.join("config")).map_err(Failure::new)?;
     fs::write(root.join("config/topics.json"), topics(shape)).map_err(Failure::new)?;
-    let disk =
-        Hasty { disk: MappedDisk::open(root, || {}).map_err(Failure::new)?, done: VecDeque::new() };
+    let disk = Hasty::open(root, &settings)?;
     let (mut store, _) = Store::open(disk, settings, |_| false).map_err(Failure::new)?;
     let bar = bar(shape.messages);
     let names: Vec<_> = (0..shape.topics).map(Shape::topic).collect();
@@ -100,7 +101,7 @@ pub(super) fn fill(root: &Path, settings: Settings, shape: &Shape) -> Result<(),
     bar.finish_and_clear();
     index_all(&mut store)?;
     // No orderly stop: this is the kill.
-    drop(store);
+    store.into_disk().write_queues().map_err(Failure::new)?;
     let root = File::open(root).map_err(Failure::new)?;
     rustix::fs::syncfs(&root).map_err(Failure::new)
 }
@@ -173,50 +174,90 @@ fn bar(messages: u64) -> ProgressBar {
     ProgressBar::new(messages).with_style(style.expect("a valid template"))
 }
 
-/// A mapped disk that syncs nothing and reserves no blocks.
+/// Files of this disk of plain memory have handles from here on.
+const PLAIN: u32 = 1 << 31;
+
+/// A mapped disk that syncs nothing and reserves no blocks. Queues are kept in memory until all is
+/// done: there may be more of them than a process can map.
 struct Hasty {
     disk: MappedDisk,
+    queues: PlainDisk,
+    queue_dir: String,
     done: VecDeque<(Token, Result<Done, Fault>)>,
 }
 
 impl Hasty {
+    fn open(root: &Path, settings: &Settings) -> Result<Self, Failure> {
+        Ok(Self {
+            disk: MappedDisk::open(root, || {}).map_err(Failure::new)?,
+            queues: PlainDisk::default(),
+            queue_dir: format!("{}/", settings.consume_queue_dir),
+            done: VecDeque::new(),
+        })
+    }
+
+    /// Writes the queues' files, as long as they should be, but for zeros at their ends.
+    fn write_queues(&self) -> io::Result<()> {
+        for path in self.queues.paths() {
+            let bytes = self.queues.file(path).unwrap_or_default();
+            let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            let mut file = self.make(path, bytes.len() as u64)?;
+            file.write_all(&bytes[..used])?;
+        }
+        Ok(())
+    }
+
     /// A sparse file in place of a reserved one.
-    fn make(&self, path: &str, len: u64) -> Result<(), Fault> {
+    fn make(&self, path: &str, len: u64) -> io::Result<File> {
         let whole = self.disk.root().join(path);
-        let made = || -> std::io::Result<()> {
-            if let Some(parent) = whole.parent() {
-                fs::create_dir_all(parent)?;
-            }
-            File::create(&whole)?.set_len(len)
-        };
-        let fault = |why: std::io::Error| Fault::Io {
+        if let Some(parent) = whole.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        let file = File::create(&whole)?;
+        file.set_len(len)?;
+        Ok(file)
+    }
+
+    /// What is allocated, or opened, without waiting.
+    fn allocate(&mut self, path: &str, len: u64) -> Result<Done, Fault> {
+        if path.starts_with(&self.queue_dir) {
+            return self.queues.perform(Op::Allocate { path, len }).map(|done| match done {
+                Done::Opened { file, len } => Done::Opened { file: FileId(file.0 | PLAIN), len },
+                other => other,
+            });
+        }
+        let fault = |why: io::Error| Fault::Io {
             op: "allocate",
             path: path.to_owned(),
             why: why.to_string(),
         };
-        made().map_err(fault)
+        self.make(path, len).map_err(fault)?;
+        self.disk.perform(Op::Open { path })
     }
+}
+
+/// The handle of a queue's file in memory.
+fn in_memory(file: FileId) -> Option<FileId> {
+    (file.0 & PLAIN != 0).then_some(FileId(file.0 & !PLAIN))
 }
 
 impl Memory for Hasty {
     fn bytes(&self, file: FileId, at: u64, len: usize) -> &[u8] {
-        self.disk.bytes(file, at, len)
+        match in_memory(file) {
+            Some(file) => self.queues.bytes(file, at, len),
+            None => self.disk.bytes(file, at, len),
+        }
     }
 
     fn slot(&mut self, file: FileId, at: u64, len: usize) -> &mut [u8] {
-        self.disk.slot(file, at, len)
+        match in_memory(file) {
+            Some(file) => self.queues.slot(file, at, len),
+            None => self.disk.slot(file, at, len),
+        }
     }
 
     fn lease(&self, file: FileId, at: u64, len: usize) -> Bytes {
         self.disk.lease(file, at, len)
-    }
-
-    fn copy(&self, file: FileId, at: u64, into: &mut [u8]) {
-        self.disk.copy(file, at, into);
-    }
-
-    fn is_zero(&self, file: FileId, from: u64, to: u64) -> bool {
-        self.disk.is_zero(file, from, to)
     }
 }
 
@@ -231,10 +272,7 @@ impl Disk for Hasty {
 
     fn perform(&mut self, op: Op<'_>) -> Result<Done, Fault> {
         match op {
-            Op::Allocate { path, len } => {
-                self.make(path, len)?;
-                self.disk.perform(Op::Open { path })
-            }
+            Op::Allocate { path, len } => self.allocate(path, len),
             Op::Sync { .. } => Ok(Done::Finished),
             other => self.disk.perform(other),
         }
@@ -242,10 +280,10 @@ impl Disk for Hasty {
 
     fn submit(&mut self, token: Token, op: Op<'_>) {
         match op {
-            Op::Allocate { path, len } => match self.make(path, len) {
-                Ok(()) => self.disk.submit(token, Op::Open { path }),
-                Err(fault) => self.done.push_back((token, Err(fault))),
-            },
+            Op::Allocate { path, len } => {
+                let outcome = self.allocate(path, len);
+                self.done.push_back((token, outcome));
+            }
             Op::Sync { .. } => self.done.push_back((token, Ok(Done::Finished))),
             other => self.disk.submit(token, other),
         }
