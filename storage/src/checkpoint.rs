@@ -4,13 +4,17 @@
 //!  0        8         16       24              32             40            48        56
 //!  | physic | logics  | index  | masterFlushed | confirm      | "HOTFIRE2"  | flushed | queued |
 //!  64        72        80          88                     96
-//!  | indexed | checked | last item | CRC of bytes 0 to 40  | CRC of 40 to 96, zeros to 4096
+//!  | indexed | checked | last item | CRC of bytes 0 to 40  | CRC of 40 to 96
+//!  104       112
+//!  | ends    | CRC of 40 to 112, zeros to 4096
 //! ```
 //!
 //! Apache reads the first 40 bytes, which say *when*; a clock that jumped makes them guess. The
 //! rest of the file is ours and says *where*. Apache rewrites its own part and leaves the rest as
 //! it is: the CRC of that part no longer matches then, and ours is ignored. (A sum or a difference
 //! of times would not do: an orderly stop makes two of them equal, Apache's as well as ours.)
+//!
+//! What lies behind the second CRC can be done without: without it a start has more to look at.
 //!
 //! The mark is a name and the version of our part. A later one is refused, never ignored: what it
 //! was written for may be needed to read the store at all.
@@ -36,6 +40,9 @@ const OWN: usize = 40;
 const TIMES_CRC: usize = 88;
 /// Where the CRC of our part lies.
 const OWN_CRC: usize = 96;
+/// Where queues ended; its CRC, which covers our part as well.
+const ENDS: usize = 104;
+const ENDS_CRC: usize = 112;
 /// What stands for no position.
 const NOWHERE: u64 = u64::MAX;
 
@@ -53,6 +60,9 @@ pub struct Durable {
     pub checked: Option<Physical>,
     /// Of the records below `indexed`, the last one that has an index item; `None`: none has.
     pub last_item: Option<Physical>,
+    /// One number for where every queue ended that had a unit of a record below `queued`, when the
+    /// log ended there; `None`: nobody counted.
+    pub ends: Option<u64>,
 }
 
 /// Why a checkpoint says nothing.
@@ -118,7 +128,7 @@ impl Checkpoint {
         for (slot, value) in bytes.chunks_exact_mut(8).zip(times) {
             slot.copy_from_slice(&value.to_be_bytes());
         }
-        if let Some(Durable { flushed, queued, indexed, checked, last_item }) = self.durable {
+        if let Some(Durable { flushed, queued, indexed, checked, last_item, ends }) = self.durable {
             let times = u64::from(crc32fast::hash(&bytes[..OWN]));
             let [checked, item] = [checked, last_item].map(|at| at.map_or(NOWHERE, Physical::get));
             let own = [flushed.get(), queued.get(), indexed.get(), checked, item, times];
@@ -129,6 +139,11 @@ impl Checkpoint {
             }
             let crc = crc32fast::hash(&bytes[OWN..OWN_CRC]);
             bytes[OWN_CRC..OWN_CRC + 4].copy_from_slice(&crc.to_be_bytes());
+            if let Some(ends) = ends {
+                bytes[ENDS..ENDS_CRC].copy_from_slice(&ends.to_be_bytes());
+                let crc = crc32fast::hash(&bytes[OWN..ENDS_CRC]);
+                bytes[ENDS_CRC..ENDS_CRC + 4].copy_from_slice(&crc.to_be_bytes());
+            }
         }
         bytes
     }
@@ -183,6 +198,8 @@ fn own_part(bytes: &[u8]) -> Result<Option<Durable>, Unreadable> {
         _ => return Ok(None),
     }
     let int = |at: usize| u64::from_be_bytes(*bytes[at..].first_chunk().expect("inside"));
+    let ends_crc = u32::from_be_bytes(*bytes[ENDS_CRC..].first_chunk().expect("inside"));
+    let has_ends = ends_crc == crc32fast::hash(&bytes[OWN..ENDS_CRC]);
     let position = |at| Physical::new(int(at));
     let position_if = |at| Some(position(at)).filter(|at| at.get() != NOWHERE);
     Ok(Some(Durable {
@@ -191,6 +208,7 @@ fn own_part(bytes: &[u8]) -> Result<Option<Durable>, Unreadable> {
         indexed: position(OWN + 24),
         checked: position_if(OWN + 32),
         last_item: position_if(OWN + 40),
+        ends: has_ends.then(|| int(ENDS)),
     }))
 }
 
@@ -211,6 +229,7 @@ mod tests {
                 indexed: Physical::new(700),
                 checked: Some(Physical::new(600)),
                 last_item: Some(Physical::new(500)),
+                ends: Some(400),
             }),
         }
     }
@@ -222,8 +241,14 @@ mod tests {
         assert_eq!(sample.safe_time(), Wall::from_millis(6_000));
         assert_eq!(Checkpoint::default().safe_time(), Wall::from_millis(0));
         let durable = sample.durable.as_mut().expect("a sample");
-        (durable.checked, durable.last_item) = (None, None);
-        assert_eq!(Checkpoint::decode(&sample.encode()), Ok(sample));
+        (durable.checked, durable.last_item, durable.ends) = (None, None, None);
+        let without = sample.encode();
+        assert_eq!(Checkpoint::decode(&without), Ok(sample));
+        // Of another version of the file it says nothing.
+        sample.durable.as_mut().expect("a sample").ends = Some(400);
+        let mut other = self::sample().encode();
+        other[..OWN_CRC + 4].copy_from_slice(&without[..OWN_CRC + 4]);
+        assert_eq!(Checkpoint::decode(&other), Checkpoint::decode(&without));
         assert_eq!(Checkpoint::decode(b""), Err(Unreadable::Damaged));
     }
 

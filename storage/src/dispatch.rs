@@ -83,10 +83,10 @@ impl<'a> Facts<'a> {
 
     /// The entries in light queues, by name. None if names and offsets do not pair up.
     pub(crate) fn light(&self, kind: Kind, delay_levels: &[i64]) -> Vec<(&'a str, Entry)> {
-        let named = light_names(self.topic, self.properties);
+        let Some(named) = light_names(self.topic, self.properties) else { return Vec::new() };
         let offsets = properties::find_in(self.properties, properties::MULTI_QUEUE_OFFSET);
         let offsets = offsets.and_then(|offsets| std::str::from_utf8(offsets).ok());
-        let (Some(named), Some(offsets)) = (named, offsets) else { return Vec::new() };
+        let Some(offsets) = offsets else { return Vec::new() };
         let is_paired = names(named).count() == names(offsets).count();
         if !is_paired || !self.sys_flag.is_queued() || kind == Kind::Batch {
             return Vec::new();

@@ -25,10 +25,12 @@ mod pages;
 #[path = "mapped/heap.rs"]
 mod pages;
 mod peek;
+mod places;
 mod presence;
 #[cfg(not(any(loom, miri, heap_pages)))]
 mod rehearsal;
 mod sync;
+mod walk;
 mod work;
 
 use std::collections::VecDeque;
@@ -41,7 +43,9 @@ use bytes::Bytes;
 use rustix::fs::FlockOperation;
 
 use self::mapping::{Handle, Maps};
+use self::places::Places;
 use self::sync::Arc;
+use self::walk::Walk;
 use self::work::{Job, Lanes, Made, Outcome};
 use crate::seam::{Advice, Disk, Done, Entry, Fault, FileId, Memory, Op, Token};
 
@@ -98,6 +102,8 @@ type Wake = std::sync::Arc<dyn Fn() + Send + Sync>;
 /// A directory of mapped files.
 pub struct MappedDisk {
     root: PathBuf,
+    places: Places,
+    walk: Option<Walk>,
     maps: Maps,
     lanes: Lanes,
     /// Arrived while waiting for another.
@@ -121,7 +127,9 @@ impl MappedDisk {
         let lanes = Lanes::start(&root, &wake);
         let lanes = lanes.map_err(|why| LockError::Io { dir: root.clone(), why })?;
         let maps = Maps::new(&root, limit::mappings());
-        Ok(Self { root, maps, lanes, arrived: VecDeque::new(), usages: Vec::new(), _lock: lock })
+        let places = Places::new(&root);
+        let (arrived, usages) = (VecDeque::new(), Vec::new());
+        Ok(Self { root, places, walk: None, maps, lanes, arrived, usages, _lock: lock })
     }
 
     /// The directory.
@@ -257,11 +265,23 @@ impl Memory for MappedDisk {
     fn copy(&self, file: FileId, at: u64, into: &mut [u8]) {
         self.maps.copy(file, at, into);
     }
+
+    fn is_zero(&self, file: FileId, from: u64, to: u64) -> bool {
+        self.maps.is_zero(file, from, to)
+    }
 }
 
 impl Disk for MappedDisk {
     fn list(&mut self, dir: &str) -> Result<Vec<Entry>, Fault> {
-        files::list(&self.root, dir)
+        if let Some((place, entries)) = self.walk.as_mut().and_then(|walk| walk.take(dir)) {
+            self.places.adopt(place);
+            return Ok(entries);
+        }
+        let entries = files::list(&mut self.places, dir)?;
+        if let Some(walk) = Walk::begin(&self.root, dir, &entries) {
+            self.walk = Some(walk);
+        }
+        Ok(entries)
     }
 
     fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>, Fault> {
@@ -278,9 +298,16 @@ impl Disk for MappedDisk {
         if let Op::Open { path } = op {
             // Done here: a start opens every file there is, and two threads that wake each other
             // for each of them take longer than the system does.
-            let found = files::find(&self.root, path, self.usage(path))?;
-            return self.adopt(Ok(Made::File(Handle::Named(Arc::new(found)))));
+            let usage = self.usage(path);
+            let (found, file) = files::find(&mut self.places, path, usage)?;
+            let done = self.adopt(Ok(Made::File(Handle::Named(Arc::new(found)))))?;
+            if let Done::Opened { file: id, .. } = done {
+                self.maps.peek_at(id, file);
+            }
+            return Ok(done);
         }
+        // What was listed ahead may change now.
+        self.walk = None;
         self.send(None, op);
         let Outcome { token, made } = self.lanes.wait();
         assert!(token.is_none(), "nothing else was under way");
@@ -288,6 +315,9 @@ impl Disk for MappedDisk {
     }
 
     fn submit(&mut self, token: Token, op: Op<'_>) {
+        self.maps.end_peek();
+        self.places.leave();
+        self.walk = None;
         self.send(Some(token), op);
     }
 

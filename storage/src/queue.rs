@@ -10,6 +10,7 @@
 //! message is visible in the turn that appends it.
 
 mod follow;
+mod rest;
 mod sides;
 
 use std::collections::VecDeque;
@@ -22,11 +23,16 @@ use crate::seam::{Disk, Fault, Memory, Op};
 use crate::time::Wall;
 use crate::{batch_queue, consume_queue};
 
+pub(crate) use rest::Rest;
 pub(crate) use sides::Side;
 
 /// Units that may wait for a file. Enough for what arrives while a file is allocated; beyond,
 /// sends to this queue wait instead.
 pub(crate) const PENDING_MAX: usize = 1024;
+
+/// Bytes of units that are read at once.
+const CHUNK: u64 = 4096;
+const CHUNK_LEN: usize = 4096;
 
 /// Offsets above are damage, not messages: at a million a second they take a thousand years.
 const OFFSET_MAX: u64 = 1 << 55;
@@ -80,10 +86,14 @@ pub(crate) struct Queue {
     oldest: Option<Physical>,
     /// Position behind the last unit in a file.
     end: u64,
+    /// Where the record of that unit begins; `None` if there is none but placeholders.
+    last_at: Option<Physical>,
     /// What lies in files.
     range: QueueRange,
     /// Units below this position are on the medium.
     synced: u64,
+    /// Recovery read what follows the last unit, and all of it is zero.
+    is_rest_zero: bool,
     pending: VecDeque<Entry>,
 }
 
@@ -98,8 +108,10 @@ impl Queue {
             low: start,
             oldest: None,
             end: start,
+            last_at: None,
             range,
             synced: start,
+            is_rest_zero: false,
             pending: VecDeque::new(),
         };
         queue.set_empty(QueueOffset::new(start / kind.unit_len()));
@@ -162,24 +174,50 @@ impl Queue {
             self.oldest = Some(unit.span.at);
         }
         self.end += bytes.len() as u64;
+        self.last_at = Some(unit.span.at).filter(|_| !unit.is_placeholder());
         self.range.max = unit.next();
     }
 
     /// The unit at a position, below the end or not.
     pub(crate) fn at(&self, memory: &impl Memory, position: u64) -> Option<Unit> {
         let (file, at) = self.chain.locate(position)?;
+        let mut bytes = [0; batch_queue::BYTES];
+        let bytes = match self.kind {
+            Kind::Simple => &mut bytes[..consume_queue::BYTES],
+            Kind::Batch => &mut bytes[..],
+        };
+        memory.copy(file, at, bytes);
+        self.decode(bytes, position)
+    }
+
+    /// The units of the file that begins at `from`, as far as `take` takes them and they are units.
+    fn each(&self, memory: &impl Memory, from: u64, mut take: impl FnMut(u64, Unit) -> bool) {
+        let Some((file, _)) = self.chain.locate(from) else { return };
+        let (len, file_len) = (self.kind.unit_len(), self.chain.file_len());
+        let chunk = CHUNK - CHUNK % len;
+        let mut bytes = [0; CHUNK_LEN];
+        let mut within = 0;
+        while within < file_len {
+            let many = usize::try_from(chunk.min(file_len - within)).expect("at most a chunk");
+            memory.copy(file, within, &mut bytes[..many]);
+            for bytes in bytes[..many].chunks_exact(usize::try_from(len).expect("it is small")) {
+                let position = from + within;
+                let unit = self.decode(bytes, position);
+                if unit.is_none_or(|unit| !take(position, unit)) {
+                    return;
+                }
+                within += len;
+            }
+        }
+    }
+
+    fn decode(&self, bytes: &[u8], position: u64) -> Option<Unit> {
         match self.kind {
             Kind::Simple => {
-                let (mut bytes, first) =
-                    ([0; consume_queue::BYTES], position / consume_queue::UNIT_LEN);
-                memory.copy(file, at, &mut bytes);
-                consume_queue::decode(&bytes, QueueOffset::new(first))
+                let first = QueueOffset::new(position / consume_queue::UNIT_LEN);
+                consume_queue::decode(bytes, first)
             }
-            Kind::Batch => {
-                let mut bytes = [0; batch_queue::BYTES];
-                memory.copy(file, at, &mut bytes);
-                batch_queue::decode(&bytes)
-            }
+            Kind::Batch => batch_queue::decode(bytes),
         }
     }
 
@@ -300,26 +338,24 @@ impl Queue {
         let mut last: Option<(u64, Unit)> = None;
         while file > start && last.is_none() {
             file -= file_len;
-            let mut position = file;
-            while position < file + file_len {
-                let Some(unit) = self.at(memory, position).filter(trusted) else { break };
+            self.each(memory, file, |position, unit| {
                 // Stale units of a shorter life of the queue point backwards.
+                let follows = last.is_none_or(|(_, before)| before.span.at <= unit.span.at);
+                if !trusted(&unit) || (!follows && !unit.is_placeholder()) {
+                    return false;
+                }
                 if !unit.is_placeholder() {
-                    if last.is_some_and(|(_, before)| before.span.at > unit.span.at) {
-                        break;
-                    }
                     last = Some((position, unit));
                 }
-                position += len;
-            }
+                true
+            });
         }
         let first = QueueOffset::new(start / len);
         (self.end, self.range.max) =
             last.map_or((start, first), |(position, unit)| (position + len, unit.next()));
+        self.last_at = last.map(|(_, unit)| unit.span.at);
         self.low = self.low.clamp(start, self.end);
-        self.synced = self.synced.min(self.end);
-        self.range.min = self.range.min.min(self.range.max);
-        self.trim_ext(memory);
+        self.ended_before(memory);
         last.map(|(_, unit)| unit.span.at.plus(u64::from(unit.span.len)))
     }
 
@@ -333,8 +369,15 @@ impl Queue {
             self.end = start;
         }
         self.range.max = last.map_or(QueueOffset::new(start / len), |unit| unit.next());
+        self.last_at = last.map(|unit| unit.span.at);
         self.low = self.low.min(self.end);
+        self.ended_before(memory);
+    }
+
+    /// The end has moved to where it was once.
+    fn ended_before(&mut self, memory: &impl Memory) {
         self.synced = self.synced.min(self.end);
+        self.is_rest_zero = false;
         self.range.min = self.range.min.min(self.range.max);
         self.trim_ext(memory);
     }
@@ -352,11 +395,13 @@ impl Queue {
                 let end = self.end;
                 self.seek(disk, &entry)?;
                 if self.end < end {
+                    self.is_rest_zero = false;
                     self.trim_ext(disk);
                 }
             }
             Kind::Batch => {
                 let behind = self.search(disk, self.chain.start(), |u| u.first >= entry.0.first);
+                self.is_rest_zero &= self.end <= behind;
                 self.end = self.end.min(behind);
             }
         }
@@ -420,33 +465,6 @@ impl Queue {
     fn tail_is_used(&self, memory: &impl Memory) -> bool {
         let mut tail = self.chain.parts(self.end, self.end + self.kind.unit_len());
         tail.any(|(file, from, to)| !memory.is_zero(file, from, to))
-    }
-
-    /// Makes what follows the end read as zero, deletes the files behind, and syncs what recovery
-    /// wrote. `distrust`: the process before died or was another's, so what reads well may not be
-    /// on the medium, and anything may follow. Otherwise one unit that reads as zero tells enough:
-    /// a start must not read the unused part of every file.
-    pub(crate) fn settle<D: Disk>(&mut self, disk: &mut D, distrust: bool) -> Result<(), Fault> {
-        self.ext.as_mut().map_or(Ok(()), |ext| ext.settle(disk, distrust))?;
-        self.cut_unused(disk)?;
-        let mut dirty = distrust || self.synced < self.end;
-        if dirty || self.tail_is_used(disk) {
-            let tail: Vec<_> = self.chain.parts(self.end, self.chain.room_end()).collect();
-            for (file, from, to) in tail {
-                if !disk.is_zero(file, from, to) {
-                    disk.perform(Op::Zero { file, from, to })?;
-                    dirty = true;
-                }
-            }
-        }
-        if dirty {
-            let parts: Vec<_> = self.chain.parts(self.synced, self.chain.room_end()).collect();
-            for (file, from, to) in parts {
-                disk.perform(Op::Sync { file, from, to })?;
-            }
-        }
-        self.synced = self.end;
-        Ok(())
     }
 
     /// Deletes the files without a unit. The first one stays if it alone says where the queue

@@ -12,6 +12,7 @@
 //! SQL filters' and come back only where filters do.
 
 use crate::chain::Chain;
+use crate::queue::Rest;
 use crate::seam::{Disk, Fault, FileId, Memory, Op};
 use crate::time::Wall;
 
@@ -244,9 +245,14 @@ impl Extension {
     /// Makes what follows the end read as zero, deletes the files behind, and syncs what recovery
     /// wrote: Apache reads units from the first file on until one has no size, and stumbles over
     /// bytes that are none.
-    pub(crate) fn settle<D: Disk>(&mut self, disk: &mut D, distrust: bool) -> Result<(), Fault> {
+    pub(crate) fn settle<D: Disk>(&mut self, disk: &mut D, rest: Rest) -> Result<(), Fault> {
         self.chain.cut(disk, self.end)?;
-        if !distrust && self.synced == self.end && !self.tail_is_used(disk) {
+        let is_done = match rest {
+            Rest::Known => self.synced == self.end && !self.tail_is_used(disk),
+            Rest::Read => !self.has_rest(disk),
+            Rest::Unknown => false,
+        };
+        if is_done {
             return Ok(());
         }
         let tail: Vec<_> = self.chain.parts(self.end, self.chain.room_end()).collect();
@@ -254,6 +260,12 @@ impl Extension {
             disk.perform(Op::Zero { file, from, to })?;
         }
         self.sync(disk, self.chain.room_end())
+    }
+
+    /// Does anything follow the last unit?
+    pub(crate) fn has_rest(&self, memory: &impl Memory) -> bool {
+        let mut rest = self.chain.parts(self.end, self.chain.room_end());
+        rest.any(|(file, from, to)| !memory.is_zero(file, from, to))
     }
 
     fn tail_is_used(&self, memory: &impl Memory) -> bool {

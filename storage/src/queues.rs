@@ -71,19 +71,28 @@ impl Queues {
             let chain = Chain::new(dir, Self::file_len(settings, kind), 0);
             let ext = Self::ext_dir(settings, topic, id, kind);
             let ext = ext.map(|dir| Chain::new(dir, u64::from(settings.queue_ext_file), 0));
-            self.adopt(topic, id, |life| Queue::new(kind, life, chain, ext));
+            let queue = Queue::new(kind, self.life(), chain, ext);
+            self.adopt(topic, id, queue);
         }
         self.get_mut(topic, id).expect("made above")
     }
 
-    pub(crate) fn adopt(&mut self, topic: &str, id: i32, make: impl FnOnce(u64) -> Queue) {
+    /// The life of a queue to come.
+    pub(crate) fn life(&mut self) -> u64 {
         self.lives += 1;
-        let queue = make(self.lives);
-        let before = self.topics.entry(topic.to_owned()).or_default().insert(id, queue);
+        self.lives
+    }
+
+    /// Takes a queue in.
+    pub(crate) fn adopt(&mut self, topic: &str, id: i32, queue: Queue) {
+        let before = match self.topics.get_mut(topic) {
+            Some(ids) => ids.insert(id, queue),
+            None => self.topics.entry(topic.to_owned()).or_default().insert(id, queue),
+        };
         self.lights += usize::from(before.is_none() && topic.starts_with(LIGHT_PREFIX));
     }
 
-    /// Queues adopted so far.
+    /// Lives given out so far.
     pub(crate) fn given(&self) -> u64 {
         self.lives
     }
@@ -127,16 +136,27 @@ impl Queues {
         })
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Queue> {
-        self.topics.values_mut().flat_map(BTreeMap::values_mut)
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&str, i32, &mut Queue)> {
+        self.topics.iter_mut().flat_map(|(topic, ids)| {
+            ids.iter_mut().map(move |(id, queue)| (topic.as_str(), *id, queue))
+        })
     }
 
     pub(crate) fn into_queues(self) -> impl Iterator<Item = Queue> {
         self.topics.into_values().flat_map(BTreeMap::into_values)
     }
 
+    /// One number for where every queue ends, if all of their units are in files. A queue more or
+    /// less, or one that ends elsewhere or at another record, makes it another one.
+    pub(crate) fn ends(&self) -> Option<u64> {
+        self.iter().try_fold(0_u64, |sum, (topic, id, queue)| {
+            let is_filed = queue.pending_from().is_none();
+            is_filed.then(|| sum.wrapping_add(queue.end_mark(topic, id).unwrap_or_default()))
+        })
+    }
+
     /// Trims every queue; the position behind the last record that any of them knows.
     pub(crate) fn trim_all(&mut self, memory: &impl Memory, end: Physical) -> Option<Physical> {
-        self.iter_mut().filter_map(|queue| queue.trim(memory, end)).max()
+        self.iter_mut().filter_map(|(.., queue)| queue.trim(memory, end)).max()
     }
 }

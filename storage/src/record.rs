@@ -133,6 +133,8 @@ pub enum Crc {
     Verify,
     /// The body's, and that over the whole, which must be there.
     Whole,
+    /// That over the whole, which must be there; it covers the body as well.
+    Outer,
 }
 
 /// What bytes at a position of the log turned out to be.
@@ -210,7 +212,11 @@ fn judge(bytes: &[u8], at: Physical, crc: Crc) -> Result<Verdict<'_>, Damage> {
     if record.physical() != at {
         return Err(Damage::Position);
     }
-    if crc != Crc::Skip {
+    if crc == Crc::Outer {
+        if !prop_crc::is_right_outside(record.bytes) {
+            return Err(Damage::RecordCrc);
+        }
+    } else if crc != Crc::Skip {
         let body = record.measure_body();
         if body.crc & CRC_MASK != record.body_crc() {
             return Err(Damage::BodyCrc);

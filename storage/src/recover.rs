@@ -32,6 +32,7 @@ mod index;
 mod load;
 mod opened;
 mod progress;
+mod queues;
 mod refusal;
 mod repair;
 
@@ -41,7 +42,7 @@ use crate::commit_log::CommitLog;
 use crate::dispatch::{Facts, LIGHT_QUEUE_ID};
 use crate::index::Index;
 use crate::position::Physical;
-use crate::queue::{Entry, Kind};
+use crate::queue::{Entry, Kind, Rest};
 use crate::queues::Queues;
 use crate::record::{Crc, PropCrc, Record, Verdict};
 use crate::resync::{good, next_good, rest};
@@ -83,6 +84,14 @@ struct Recovery<'a, D: Disk> {
     checkpoint: Checkpoint,
     /// What the checkpoint said of queues before recovery took any of it back.
     queued: Physical,
+    /// What is taken for granted behind the last unit of a queue.
+    rest: Rest,
+    /// A file says that queues are being changed.
+    is_mending: bool,
+    /// Syncs of the log that are under way.
+    syncs: u64,
+    /// What the checkpoint says of the index stays as it is.
+    index_kept: bool,
     clean: bool,
     /// Queue files were thrown away already.
     is_changed: bool,
@@ -118,7 +127,10 @@ pub(crate) fn recover<D: Disk>(
         *durable = Durable { indexed: Physical::ZERO, checked: None, last_item: None, ..*durable };
     }
     let foreign = before == Before::DiedForeign || checkpoint.durable.is_none();
-    let mut loaded = load::files(disk, settings, is_batch, clean, &mut teller)?;
+    let is_mending = queues::was_mending(disk)?;
+    let (mut rest, covered) = queues::rest(before, foreign || is_mending, &checkpoint);
+    let wanted = load::Wanted { is_batch, clean, covered };
+    let mut loaded = load::files(disk, settings, &wanted, &mut teller)?;
     // Files of the log are missing: a mount that failed, perhaps. Nothing may change, or the
     // next start, which finds them, would not find the queues.
     let believed = loaded.believe_queues(disk, clean, &mut checkpoint);
@@ -138,6 +150,7 @@ pub(crate) fn recover<D: Disk>(
     let is_changed = settings.rebuild || !loaded.broken.is_empty() || loaded.log.is_empty();
     if is_changed {
         forsake_units(disk, &mut checkpoint)?;
+        rest = Rest::Unknown;
     }
     for path in &loaded.stale {
         disk.perform(Op::Remove { path })?;
@@ -150,6 +163,10 @@ pub(crate) fn recover<D: Disk>(
         is_batch,
         checkpoint,
         queued,
+        rest,
+        is_mending,
+        syncs: 0,
+        index_kept: false,
         clean,
         is_changed,
         foreign,
@@ -207,7 +224,7 @@ fn forsake_units<D: Disk>(disk: &mut D, checkpoint: &mut Checkpoint) -> Result<(
     let flushed = checkpoint.durable.map_or(Physical::ZERO, |durable| durable.flushed);
     // Without positions the times would be believed, so there must be some from now on.
     let kept = checkpoint.durable.unwrap_or_default();
-    let lowered = Some(Durable { flushed, queued: Physical::ZERO, ..kept });
+    let lowered = Some(Durable { flushed, queued: Physical::ZERO, ends: None, ..kept });
     if checkpoint.durable == lowered {
         return Ok(());
     }
@@ -222,13 +239,14 @@ impl<D: Disk> Recovery<'_, D> {
             self.forget_queues()?;
         }
         let plan = self.plan();
-        if self.clean {
+        let is_doubtful = self.clean && !self.is_as_left();
+        if is_doubtful {
             let suspects = self.suspects();
             self.broken.extend(suspects);
         }
         self.forget_lost();
         let end = self.scan(plan)?;
-        if self.clean {
+        if is_doubtful {
             self.find_cut_off(end);
         }
         self.refuse_loss(end)?;
@@ -237,7 +255,9 @@ impl<D: Disk> Recovery<'_, D> {
         self.settle_queues(end)?;
         self.settle_index(end)?;
         self.make_room()?;
-        Ok(self.write_checkpoint(end)?)
+        self.await_log()?;
+        self.write_checkpoint(end)?;
+        Ok(self.take_back_word()?)
     }
 
     /// Refuses to cut what was promised, or what nothing that a crash does can explain; and to
@@ -297,6 +317,7 @@ impl<D: Disk> Recovery<'_, D> {
         // No queue at all beside a log: they were lost, or a rebuild died before the first.
         let are_gone = !self.clean && self.queues.iter().next().is_none();
         if are_gone || self.settings.rebuild {
+            self.rest = Rest::Unknown;
             return self.trust_below(Plan { scan_from: start, dispatch_from: start });
         }
         if self.clean {
@@ -312,6 +333,9 @@ impl<D: Disk> Recovery<'_, D> {
         }
         let from = if let Some(Durable { flushed, .. }) = self.checkpoint.durable {
             let safe = flushed.min(self.queued);
+            if self.is_as_covered() {
+                return self.go_on_from(safe.max(start));
+            }
             self.last_file_start(|at| at <= safe)
         } else {
             let safe = self.checkpoint.safe_time();
@@ -320,12 +344,6 @@ impl<D: Disk> Recovery<'_, D> {
         };
         let from = from.unwrap_or(start);
         self.trust_below(Plan { scan_from: from, dispatch_from: from })
-    }
-
-    fn trust_below(&mut self, plan: Plan) -> Plan {
-        self.queues.trim_all(self.disk, plan.dispatch_from);
-        self.dismiss_strangers(plan.dispatch_from);
-        plan
     }
 
     fn last_file_start(&self, matches: impl Fn(Physical) -> bool) -> Option<Physical> {
@@ -351,7 +369,8 @@ impl<D: Disk> Recovery<'_, D> {
         self.teller.begin(Stage::Check, total, 0);
         loop {
             self.teller.done(at.get() - plan.scan_from.get(), self.opened.records);
-            let (len, targets) = match self.log.verdict(self.disk, at, self.crc_at(at)) {
+            let crc = self.crc_at(at, at >= plan.dispatch_from);
+            let (len, targets) = match self.log.verdict(self.disk, at, crc) {
                 None => return Ok(at),
                 Some(Verdict::Bad(damage)) => {
                     self.opened.cut = self.is_used(at).then_some(damage);
@@ -371,12 +390,14 @@ impl<D: Disk> Recovery<'_, D> {
         }
     }
 
-    /// What must be right of a record at `at`.
-    fn crc_at(&self, at: Physical) -> Crc {
+    /// What must be right of a record at `at`. Of one that is no news it was looked at before whether
+    /// its body is the one that was sent; since then it can only have rotted.
+    fn crc_at(&self, at: Physical, is_news: bool) -> Crc {
         let checked = self.checkpoint.durable.and_then(|durable| durable.checked);
         let is_checked = checked.is_some_and(|checked| checked <= at);
         match self.settings.verify_crc {
             false => Crc::Skip,
+            true if is_checked && !is_news => Crc::Outer,
             true if is_checked || self.settings.force_prop_crc => Crc::Whole,
             true => Crc::Verify,
         }
@@ -386,7 +407,11 @@ impl<D: Disk> Recovery<'_, D> {
         let properties = [record.properties()];
         let (facts, id) = (Facts::of(record, &properties), record.queue_id());
         let levels = &self.settings.delay_levels;
-        let kind = if (self.is_batch)(facts.topic) { Kind::Batch } else { Kind::Simple };
+        let kind = match self.queues.get(facts.topic, id) {
+            Some(queue) => queue.kind,
+            None if (self.is_batch)(facts.topic) => Kind::Batch,
+            None => Kind::Simple,
+        };
         let own = facts.own(kind, levels).map(|entry| (facts.topic.to_owned(), id, kind, entry));
         let mut targets: Vec<_> = own.into_iter().collect();
         // Without light queues none is made, but those that are there stay whole.
@@ -397,21 +422,6 @@ impl<D: Disk> Recovery<'_, D> {
             light.map(|(name, entry)| (name.to_owned(), LIGHT_QUEUE_ID, Kind::Simple, entry)),
         );
         targets
-    }
-
-    fn settle_queues(&mut self, end: Physical) -> Result<(), Fault> {
-        let (log_start, distrust) = (self.log.start(), self.distrusts_rest());
-        let (total, records) = (self.queues.iter().count() as u64, self.opened.records);
-        self.teller.begin(Stage::Settle, total, records);
-        for (done, queue) in (0..).zip(self.queues.iter_mut()) {
-            self.teller.done(done, records);
-            if queue.last(self.disk).is_some_and(|unit| unit.span.at >= end) {
-                queue.trim(self.disk, end);
-            }
-            queue.settle(self.disk, distrust)?;
-            queue.correct_min(self.disk, log_start);
-        }
-        Ok(())
     }
 
     /// A first append should not have to wait. A full disk is no reason not to serve reads.
@@ -438,11 +448,19 @@ impl<D: Disk> Recovery<'_, D> {
             PropCrc::Append => Some(known.map_or(end, |checked| checked.min(end))),
             PropCrc::Omit => None,
         };
-        let durable = Durable { flushed: end, queued: end, checked, ..Durable::default() };
-        next.durable = Some(durable);
+        let before = next.durable.unwrap_or_default();
+        let (queued, ends) = if self.defers() {
+            (self.queued.min(end), before.ends)
+        } else {
+            (end, self.queues.ends())
+        };
+        next.durable = Some(Durable { flushed: end, queued, checked, ends, ..Durable::default() });
         self.index_promise(&mut next, end);
         if let Some((at, stored)) = self.newest {
-            (next.physic, next.logics) = (stored, stored);
+            next.physic = stored;
+            if !self.defers() {
+                next.logics = stored;
+            }
             next.confirm = i64::try_from(at.get()).unwrap_or(i64::MAX);
         }
         if next != self.checkpoint {

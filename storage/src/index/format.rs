@@ -131,6 +131,7 @@ pub(crate) struct Item {
 }
 
 impl Item {
+    #[inline]
     pub(crate) fn decode(bytes: &[u8; 20]) -> Self {
         let int = |at: usize| u32::from_be_bytes(*bytes[at..].first_chunk().expect("inside"));
         let at = u64::from_be_bytes(*bytes[4..].first_chunk().expect("inside"));
@@ -149,6 +150,13 @@ impl Item {
         bytes[12..16].copy_from_slice(&self.seconds.to_be_bytes());
         bytes[16..].copy_from_slice(&self.previous.to_be_bytes());
         bytes
+    }
+
+    /// Is this how the place of an item reads that was never put?
+    #[inline]
+    pub(crate) fn is_unused(&self) -> bool {
+        // Hardly any item is of the log's first record: one comparison tells.
+        self.at == Physical::ZERO && (self.hash, self.seconds, self.previous) == (0, 0, 0)
     }
 
     /// When its record was stored, to the second below, in a file that begins so.

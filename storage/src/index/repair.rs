@@ -235,10 +235,9 @@ impl IndexFile {
         mut least: Physical,
         limit: Physical,
     ) -> u32 {
-        let unused = Item { hash: 0, at: Physical::ZERO, seconds: 0, previous: 0 };
         let mut count = 0;
         self.each_item(memory, shape, most, |number, item| {
-            let follows = least <= item.at && item.at <= limit && *item != unused;
+            let follows = least <= item.at && item.at <= limit && !item.is_unused();
             if follows && i32::try_from(item.hash).is_ok() && item.seconds >= 0 {
                 (count, least) = (number, item.at);
                 return true;

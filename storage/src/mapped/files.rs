@@ -3,17 +3,22 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::mem::MaybeUninit;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{AtFlags, FallocateFlags, FileType, OFlags, RawDir, SeekFrom};
+use rustix::io::Errno;
 
 use super::Usage;
 use super::mapping::{Found, Handle, Mapping};
+use super::places::Places;
 use super::sync::Arc;
 use crate::chain::UNNAMED;
 use crate::seam::{DiskUse, Entry, Fault};
 
+/// Bytes of names that the system tells at once.
+const NAMES: usize = 8 * 1024;
 /// Zeros written at a time where the file system cannot zero a range itself.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
@@ -35,16 +40,28 @@ pub(super) fn lock_file(root: &Path, name: &str, content: &[u8]) -> io::Result<F
     Ok(file)
 }
 
-pub(super) fn list(root: &Path, dir: &str) -> Result<Vec<Entry>, Fault> {
-    let listed = || -> io::Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        for entry in fs::read_dir(root.join(dir))? {
+/// A start lists a directory for each queue: no system call more than need be.
+pub(super) fn list(places: &mut Places, dir: &str) -> Result<Vec<Entry>, Fault> {
+    let mut listed = || -> io::Result<Vec<Entry>> {
+        let at = places.enter(dir)?;
+        let (mut entries, mut buffer) = (Vec::new(), [MaybeUninit::uninit(); NAMES]);
+        let mut names = RawDir::new(at, &mut buffer);
+        while let Some(entry) = names.next() {
             let entry = entry?;
-            let meta = entry.metadata()?;
             // A name that is not UTF-8 is nobody's here.
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            let len = if meta.is_dir() { 0 } else { meta.len() };
-            entries.push(Entry { name, len, is_dir: meta.is_dir() });
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if matches!(name, "." | "..") {
+                continue;
+            }
+            let (mut is_dir, mut len) = (entry.file_type() == FileType::Directory, 0);
+            if !is_dir {
+                let stat = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                // Not every file system says of a name what it is.
+                is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+                len = u64::try_from(stat.st_size).unwrap_or_default();
+            }
+            let len = if is_dir { 0 } else { len };
+            entries.push(Entry { name: name.to_owned(), len, is_dir });
         }
         entries.sort();
         Ok(entries)
@@ -68,8 +85,12 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Opens a file to see what it is, and whether it may be opened.
-pub(super) fn find(root: &Path, path: &str, usage: Usage) -> Result<Found, Fault> {
-    let found = open(&root.join(path)).and_then(|file| Found::new(&file, path.to_owned(), usage));
+pub(super) fn find(places: &mut Places, path: &str, usage: Usage) -> Result<(Found, File), Fault> {
+    let found = places.open(path, OFlags::RDWR).and_then(|file| {
+        let file = File::from(file);
+        let found = Found::new(&file, path.to_owned(), usage)?;
+        Ok((found, file))
+    });
     found.map_err(|error| fault("open", path, &error))
 }
 
@@ -102,7 +123,7 @@ pub(super) fn allocate(root: &Path, path: &str, len: u64, usage: Usage) -> Resul
 fn reserve(file: &File, len: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
         Ok(()) => Ok(()),
-        Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(file, 0, len),
+        Err(Errno::OPNOTSUPP) => write_zeros(file, 0, len),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -116,11 +137,37 @@ pub(super) fn zero(root: &Path, path: &str, from: u64, to: u64) -> Result<(), Fa
         match rustix::fs::fallocate(&file, FallocateFlags::ZERO_RANGE, from, to - from) {
             Ok(()) => Ok(()),
             // Nothing else: what the medium failed to do is told, not tried in another way.
-            Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(&file, from, to),
+            Err(Errno::OPNOTSUPP) => write_zeros(&file, from, to),
             Err(errno) => Err(errno.into()),
         }
     };
     zeroed().map_err(|error| fault("zero", path, &error))
+}
+
+/// Is all of a range zero? What was never written need not be read to know that.
+pub(super) fn is_zero(file: &File, from: u64, to: u64) -> io::Result<bool> {
+    let mut bytes = vec![0; ZEROS.len()];
+    let mut at = from;
+    while at < to {
+        let data = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Ok(data) => data,
+            Err(Errno::NXIO) => return Ok(true),
+            // A file system that cannot tell.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
+            Err(errno) => return Err(errno.into()),
+        };
+        at = data;
+        let hole = rustix::fs::seek(file, SeekFrom::Hole(at)).unwrap_or(to).min(to);
+        while at < hole {
+            let len = bytes.len().min(usize::try_from(hole - at).unwrap_or(usize::MAX));
+            file.read_exact_at(&mut bytes[..len], at)?;
+            if bytes[..len] != ZEROS[..len] {
+                return Ok(false);
+            }
+            at += len as u64;
+        }
+    }
+    Ok(true)
 }
 
 fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
@@ -155,10 +202,10 @@ pub(super) fn remove(root: &Path, path: &str) -> Result<(), Fault> {
 /// How full the file system is that holds `dir`, or its nearest parent that exists.
 pub(super) fn measure(root: &Path, dir: &str) -> Result<DiskUse, Fault> {
     let wanted = root.join(dir);
-    let mut found = Err(rustix::io::Errno::NOENT);
+    let mut found = Err(Errno::NOENT);
     for place in wanted.ancestors().take_while(|place| place.starts_with(root)) {
         found = rustix::fs::statvfs(place);
-        if !matches!(found, Err(rustix::io::Errno::NOENT)) {
+        if !matches!(found, Err(Errno::NOENT)) {
             break;
         }
     }

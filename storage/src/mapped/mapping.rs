@@ -35,7 +35,7 @@
 mod residents;
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -49,6 +49,9 @@ use super::peek::Peek;
 use super::sync::{Arc, AtomicBool, Ordering};
 use super::{Usage, files};
 use crate::seam::FileId;
+
+/// Bytes that are read at once rather than asked about.
+const SMALL: usize = 4096;
 
 /// Device and number: what makes a file the same under two names.
 pub(super) type Identity = (u64, u64);
@@ -172,9 +175,9 @@ impl Known {
 /// The open files of one owner.
 pub(super) struct Maps {
     root: PathBuf,
-    open: BTreeMap<FileId, Known>,
+    /// By their handles, which are never given again. Whoever appends looks here several times.
+    open: Vec<Option<Box<Known>>>,
     known: BTreeSet<Identity>,
-    next: u32,
     residents: Residents,
     peek: RefCell<Peek>,
 }
@@ -184,9 +187,8 @@ impl Maps {
     pub(super) fn new(root: &Path, most: usize) -> Self {
         Self {
             root: root.to_owned(),
-            open: BTreeMap::new(),
+            open: Vec::new(),
             known: BTreeSet::new(),
-            next: 0,
             residents: Residents::new(most),
             peek: RefCell::default(),
         }
@@ -202,8 +204,7 @@ impl Maps {
         if !self.known.insert(handle.found().identity) {
             return Err(handle);
         }
-        let file = FileId(self.next);
-        self.next += 1;
+        let file = FileId(u32::try_from(self.open.len()).expect("files are opened too often"));
         let (found, mapping) = match handle {
             Handle::Named(found) => (found, OnceCell::new()),
             Handle::Mapped(mapping) => {
@@ -220,13 +221,14 @@ impl Maps {
             unsynced: None,
             failed: None,
         };
-        self.open.insert(file, known);
+        self.open.push(Some(Box::new(known)));
         Ok(file)
     }
 
     /// Forgets a file: from now on only leases know it, and who gets it here.
     pub(super) fn remove(&mut self, file: FileId) -> Handle {
-        let known = self.open.remove(&file).expect("the file is open");
+        let known = self.open.get_mut(file.0 as usize).and_then(Option::take);
+        let known = known.expect("the file is open");
         self.known.remove(&known.found.identity);
         self.residents.remove(file);
         self.peek.get_mut().forget(file);
@@ -276,11 +278,11 @@ impl Maps {
     }
 
     fn get(&self, file: FileId) -> &Known {
-        self.open.get(&file).expect("the file is open")
+        self.open.get(file.0 as usize).and_then(Option::as_deref).expect("the file is open")
     }
 
     fn get_mut(&mut self, file: FileId) -> &mut Known {
-        self.open.get_mut(&file).expect("the file is open")
+        self.open.get_mut(file.0 as usize).and_then(Option::as_deref_mut).expect("the file is open")
     }
 
     /// Maps the file, if it is not mapped.
@@ -306,18 +308,42 @@ impl Maps {
         unsafe { std::slice::from_raw_parts(mapping.pages.read(start, len), len) }
     }
 
-    /// Copies bytes. A file for which there is no room is read, not mapped.
+    /// The file was just opened, to be looked into: whoever does so need not open it again.
+    pub(super) fn peek_at(&mut self, file: FileId, opened: File) {
+        self.peek.get_mut().set(file, opened);
+    }
+
+    /// From now on the store serves.
+    pub(super) fn end_peek(&mut self) {
+        self.peek.get_mut().end();
+    }
+
+    /// Copies bytes. A file that was just opened, or for which there is no room, is read and not
+    /// mapped.
     pub(super) fn copy(&self, file: FileId, at: u64, into: &mut [u8]) {
         let known = self.get(file);
-        if known.mapping.get().is_some() || !self.residents.is_full() {
+        let mut peek = self.peek.borrow_mut();
+        let is_read = peek.is_at(file) || self.residents.is_full();
+        if known.mapping.get().is_some() || !is_read {
             into.copy_from_slice(self.bytes(file, at, into.len()));
             return;
         }
         known.found.checked(at, into.len());
         let path = &known.found.path;
-        let mut peek = self.peek.borrow_mut();
         let read = peek.copy(file, || files::open(&self.root.join(path)), at, into);
         read.unwrap_or_else(|why| panic!("{path} cannot be read: {why}"));
+    }
+
+    /// Are the bytes all zero? Of many the file system is asked first.
+    pub(super) fn is_zero(&self, file: FileId, from: u64, to: u64) -> bool {
+        let (path, (_, len)) = (&self.get(file).found.path, self.get(file).found.range(from, to));
+        if len <= SMALL {
+            let mut bytes = [0; SMALL];
+            self.copy(file, from, &mut bytes[..len]);
+            return bytes == [0; SMALL];
+        }
+        let told = files::open(&self.root.join(path)).and_then(|f| files::is_zero(&f, from, to));
+        told.unwrap_or_else(|why| panic!("{path} cannot be read: {why}"))
     }
 
     pub(super) fn slot(&mut self, file: FileId, at: u64, len: usize) -> &mut [u8] {

@@ -48,6 +48,23 @@ impl Peek {
         Ok(())
     }
 
+    /// Keeps a file that was just opened.
+    pub(super) fn set(&mut self, of: FileId, file: File) {
+        let mut bytes = self.0.take().map_or_else(Vec::new, |page| page.bytes);
+        bytes.clear();
+        self.0 = Some(Page { of, file, start: 0, bytes });
+    }
+
+    /// Is it this file that was read last?
+    pub(super) fn is_at(&self, file: FileId) -> bool {
+        self.0.as_ref().is_some_and(|page| page.of == file)
+    }
+
+    /// Nobody looks into one file after the other any more.
+    pub(super) fn end(&mut self) {
+        self.0 = None;
+    }
+
     /// The file is about to change, or to go.
     pub(super) fn forget(&mut self, file: FileId) {
         self.0.take_if(|page| page.of == file);

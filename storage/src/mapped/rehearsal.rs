@@ -21,8 +21,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use memmap2::{MmapMut, MmapOptions};
+use rustix::fs::OFlags;
 
 use super::peek::Peek;
+use super::places::Places;
 use super::{LOCK, LockError, files, limit, take_shared};
 use crate::seam::{Disk, DiskUse, Done, Entry, Fault, FileId, Memory, Op, Token};
 
@@ -32,6 +34,7 @@ const PAGE: usize = 4096;
 /// A directory, to be read and not to be changed.
 pub struct Rehearsal {
     root: PathBuf,
+    places: Places,
     open: BTreeMap<FileId, Copied>,
     next: u32,
     /// Files that are mapped.
@@ -127,8 +130,10 @@ impl Rehearsal {
     /// of two states, and a file that is cut meanwhile ends the process: for copies, and for what
     /// nobody uses.
     pub fn unlocked(root: impl Into<PathBuf>) -> Self {
+        let root = root.into();
         Self {
-            root: root.into(),
+            places: Places::new(&root),
+            root,
             open: BTreeMap::new(),
             next: 0,
             mapped: Cell::new(0),
@@ -199,7 +204,8 @@ impl Rehearsal {
                 if let Some(Over::Open(file)) = self.over.get(path) {
                     return Ok(Done::Opened { file: *file, len: self.open[file].len });
                 }
-                let len = File::open(self.root.join(path)).and_then(|file| file.metadata());
+                let file = self.places.open(path, OFlags::RDONLY).map(File::from);
+                let len = file.and_then(|file| file.metadata());
                 let len = len.map_err(|why| files::fault("open", path, &why))?.len();
                 return Ok(self.adopt(path, len, None));
             }
@@ -379,7 +385,7 @@ impl Memory for Rehearsal {
 
 impl Disk for Rehearsal {
     fn list(&mut self, dir: &str) -> Result<Vec<Entry>, Fault> {
-        let there = files::list(&self.root, dir)?.into_iter().map(|e| (e.name.clone(), e));
+        let there = files::list(&mut self.places, dir)?.into_iter().map(|e| (e.name.clone(), e));
         let mut entries: BTreeMap<String, Entry> = there.collect();
         let prefix = format!("{dir}/");
         for (path, over) in self.over.range(prefix.clone()..) {

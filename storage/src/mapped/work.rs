@@ -7,6 +7,7 @@ use std::{io, thread};
 
 use super::files;
 use super::mapping::{Handle, Mapping};
+use super::places::Places;
 use super::presence::Presence;
 use super::sync::Arc;
 use super::{Usage, Wake};
@@ -188,7 +189,7 @@ impl Job {
             Self::Delete { file } => files::remove(root, &file.found().path),
             Self::Measure { dir } => return files::measure(root, &dir).map(Made::Measured),
             Self::Open { path, usage } => {
-                let found = files::find(root, &path, usage)?;
+                let (found, _) = files::find(&mut Places::new(root), &path, usage)?;
                 return Ok(Made::File(Handle::Named(Arc::new(found))));
             }
             Self::Remove { path } => files::remove(root, &path),

@@ -68,6 +68,13 @@ pub(super) fn is_right(record: &[u8], body: Body) -> bool {
     })
 }
 
+/// The same, of a record whose body was not looked at.
+pub(super) fn is_right_outside(record: &[u8]) -> bool {
+    record.split_last_chunk::<LEN>().is_some_and(|(rest, tail)| {
+        tail.starts_with(PREFIX) && *tail == property(crc32fast::hash(rest))
+    })
+}
+
 /// Does a properties string end in it?
 pub(super) fn is_there(properties: &[u8]) -> bool {
     properties

@@ -26,15 +26,30 @@ pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 
 /// The pairs of a properties string, in their order. A piece without [`NAME_END`] is skipped.
 pub fn iter(raw: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    raw.split(|&byte| byte == VALUE_END).filter_map(|pair| {
-        let end = pair.iter().position(|&byte| byte == NAME_END)?;
+    let mut rest = Some(raw);
+    let pairs = std::iter::from_fn(move || {
+        let raw = rest.take()?;
+        let end = memchr::memchr(VALUE_END, raw);
+        rest = end.map(|end| &raw[end + 1..]);
+        Some(&raw[..end.unwrap_or(raw.len())])
+    });
+    pairs.filter_map(|pair| {
+        let end = memchr::memchr(NAME_END, pair)?;
         Some((&pair[..end], &pair[end + 1..]))
     })
 }
 
 /// The value of the first property named `key`.
-pub fn find<'a>(raw: &'a [u8], key: &str) -> Option<&'a [u8]> {
-    iter(raw).find(|(name, _)| *name == key.as_bytes()).map(|(_, value)| value)
+pub fn find<'a>(mut raw: &'a [u8], key: &str) -> Option<&'a [u8]> {
+    loop {
+        let end = memchr::memchr(VALUE_END, raw);
+        let pair = &raw[..end.unwrap_or(raw.len())];
+        let rest = pair.strip_prefix(key.as_bytes());
+        if let Some(value) = rest.and_then(|rest| rest.strip_prefix(&[NAME_END])) {
+            return Some(value);
+        }
+        raw = &raw[end? + 1..];
+    }
 }
 
 /// The same over several pieces, of which none cuts a property in two.
@@ -49,8 +64,11 @@ pub fn java_hash(text: &str) -> i32 {
 
 /// The hash of a text that begins with one whose hash is `before`, and goes on with `text`.
 pub fn java_hash_on(before: i32, text: &str) -> i32 {
-    text.encode_utf16()
-        .fold(before, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
+    let step = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
+    if text.is_ascii() {
+        return text.bytes().fold(before, |hash, byte| step(hash, u16::from(byte)));
+    }
+    text.encode_utf16().fold(before, step)
 }
 
 /// The tags code of a ConsumeQueue unit (store.md 5.1): the sign-extended hash of the tags, 0

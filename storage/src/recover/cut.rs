@@ -3,7 +3,8 @@
 use super::Recovery;
 use crate::checkpoint::{self, Durable};
 use crate::position::Physical;
-use crate::seam::{Disk, Fault, Op};
+use crate::queue::Rest;
+use crate::seam::{Disk, Fault, Op, Token};
 
 /// What the kernel marks clean or dirty, in bytes. Files begin at multiples of it in memory.
 const PAGE: u64 = 4096;
@@ -32,6 +33,8 @@ impl<D: Disk> Recovery<'_, D> {
             let checked = durable.checked;
             let lowered = Durable { flushed: end, checked, ..Durable::default() };
             self.checkpoint.durable = Some(lowered);
+            // Queues end elsewhere now than where anybody counted.
+            self.rest = Rest::Unknown;
             let bytes = &self.checkpoint.encode();
             self.disk.perform(Op::Replace { path: checkpoint::PATH, bytes })?;
         }
@@ -42,13 +45,33 @@ impl<D: Disk> Recovery<'_, D> {
                 self.disk.perform(Op::Zero { file, from, to })?;
             }
             self.write_again(scanned_from, end);
-            let parts: Vec<_> = self.log.chain.parts(scanned_from.get(), room_end).collect();
-            for (file, from, to) in parts {
+            let chain = &self.log.chain;
+            let kept = (chain.file_start(end.get()) + chain.file_len()).min(room_end);
+            for (file, from, to) in chain.parts(kept, room_end) {
                 self.disk.perform(Op::Sync { file, from, to })?;
+            }
+            // Queues and index have their turn meanwhile: nothing is said of them before the log.
+            for (file, from, to) in chain.parts(scanned_from.get(), kept) {
+                self.syncs += 1;
+                self.disk.submit(Token(self.syncs), Op::Sync { file, from, to });
             }
         }
         self.log.chain.cut(self.disk, end.get())?;
         self.log.set_end(end);
+        Ok(())
+    }
+
+    /// Waits until all of the log is on the medium.
+    pub(super) fn await_log(&mut self) -> Result<(), Fault> {
+        let Some((file, at)) = self.log.chain.locate(self.log.chain.start()) else { return Ok(()) };
+        while self.syncs > 0 {
+            // Of nothing, but behind all that was asked for before.
+            self.disk.perform(Op::Sync { file, from: at, to: at })?;
+            while let Some((_, outcome)) = self.disk.poll() {
+                outcome?;
+                self.syncs -= 1;
+            }
+        }
         Ok(())
     }
 

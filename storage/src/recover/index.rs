@@ -20,6 +20,13 @@ struct Promise {
     last: Option<Physical>,
 }
 
+impl Promise {
+    /// Does it still hold if the index goes on at `resume` in a log that ends at `end`?
+    fn is_kept(&self, resume: Physical, end: Physical) -> bool {
+        self.indexed <= resume && self.indexed <= end
+    }
+}
+
 impl<D: Disk> Recovery<'_, D> {
     /// Judges, drops, cuts, and puts what is missing.
     pub(super) fn settle_index(&mut self, end: Physical) -> Result<(), Fault> {
@@ -68,6 +75,10 @@ impl<D: Disk> Recovery<'_, D> {
         let (teller, records) = (&mut self.teller, self.opened.records);
         let told = |at: Physical| teller.done(at.get().saturating_sub(resume.at.get()), records);
         self.index.complete(self.disk, &self.log, told)?;
+        if self.defers() && promise.is_some_and(|promise| promise.is_kept(resume.at, end)) {
+            self.index_kept = true;
+            return Ok(());
+        }
         self.index.sync_all(self.disk)
     }
 
@@ -131,7 +142,7 @@ impl<D: Disk> Recovery<'_, D> {
     /// What the checkpoint says of the index from now on.
     pub(super) fn index_promise(&self, next: &mut Checkpoint, end: Physical) {
         let Some(durable) = &mut next.durable else { return };
-        if self.index.is_enabled() {
+        if self.index.is_enabled() && !self.index_kept {
             durable.indexed = self.index.upto(end);
             durable.last_item = self.index.last_item(self.disk, durable.indexed);
             next.index = self.index.full_until().unwrap_or_default();

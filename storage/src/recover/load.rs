@@ -92,11 +92,20 @@ pub(super) fn before<D: Disk>(disk: &mut D) -> Result<Before, Fault> {
     })
 }
 
+/// How the files of queues are to be taken.
+pub(super) struct Wanted<'a> {
+    pub(super) is_batch: &'a dyn Fn(&str) -> bool,
+    /// The process before stopped in order.
+    pub(super) clean: bool,
+    /// Each queue ends behind its last unit below, as far as is known; it is looked into while its
+    /// file is at hand.
+    pub(super) covered: Option<Physical>,
+}
+
 pub(super) fn files<D: Disk>(
     disk: &mut D,
     settings: &Settings,
-    is_batch: &dyn Fn(&str) -> bool,
-    clean: bool,
+    wanted: &Wanted<'_>,
     teller: &mut Teller<'_>,
 ) -> Result<Loaded, OpenError> {
     let file_len = u64::from(settings.commit_log_file);
@@ -114,7 +123,7 @@ pub(super) fn files<D: Disk>(
     let (queues, unfit, broken) = (Queues::default(), Vec::new(), Broken::new());
     let mut loaded = Loaded { log, queues, index, unfit, stale, broken };
     for kind in [Kind::Batch, Kind::Simple] {
-        loaded.load_kind(disk, settings, kind, is_batch, clean, teller)?;
+        loaded.load_kind(disk, settings, kind, wanted, teller)?;
     }
     if settings.queue_ext {
         loaded.forsake_orphans(disk, &settings.queue_ext_dir)?;
@@ -147,40 +156,60 @@ impl Loaded {
         disk: &mut D,
         settings: &Settings,
         kind: Kind,
-        is_batch: &dyn Fn(&str) -> bool,
-        clean: bool,
+        wanted: &Wanted<'_>,
         teller: &mut Teller<'_>,
     ) -> Result<(), OpenError> {
         let root = Queues::root(settings, kind);
-        let file_len = Queues::file_len(settings, kind);
-        for (topic, id) in queues_in(disk, root)? {
-            let dir = format!("{root}/{topic}/{id}");
-            let queue = Place { topic: &topic, id, kind, dir: &dir };
-            let before = self.stale.len();
-            let files = (dir.clone(), file_len, queue_setting(kind));
-            let Some(chain) = self.chain(disk, &queue, files)? else { continue };
-            if chain.is_empty() {
-                // A stop in order leaves no file without bytes: it held units.
-                if clean && self.stale.len() > before {
-                    self.broken.insert((topic.clone(), id));
+        for topic in disk.list(root)?.into_iter().filter(|entry| entry.is_dir) {
+            let is_right = (wanted.is_batch)(&topic.name) == (kind == Kind::Batch);
+            for id in ids_in(disk, root, &topic.name)? {
+                let dir = format!("{root}/{}/{id}", topic.name);
+                let place = Place { topic: &topic.name, id, kind, dir: &dir };
+                let Some(mut queue) = self.queue(disk, settings, &place, wanted.clean)? else {
+                    continue;
+                };
+                if !is_right {
+                    return Err(OpenError::QueueKind { topic: topic.name, found: kind });
                 }
-                continue;
-            }
-            if is_batch(&topic) != (kind == Kind::Batch) {
-                return Err(OpenError::QueueKind { topic, found: kind });
-            }
-            let ext = match Queues::ext_dir(settings, &topic, id, kind) {
-                Some(dir) => {
-                    let len = u64::from(settings.queue_ext_file);
-                    let chain = self.chain(disk, &queue, (dir.clone(), len, EXT_SETTING))?;
-                    Some(chain.unwrap_or_else(|| Chain::new(dir, len, 0)))
+                if let Some(covered) = wanted.covered {
+                    queue.trim(disk, covered);
+                    queue.survey(disk, Physical::new(self.log.start()));
                 }
-                None => None,
-            };
-            self.queues.adopt(&topic, id, |life| Queue::found(kind, life, chain, ext));
-            teller.done(self.queues.given(), 0);
+                self.queues.adopt(&topic.name, id, queue);
+                teller.done(self.queues.given(), 0);
+            }
         }
         Ok(())
+    }
+
+    /// A queue and its extension, if it has files.
+    fn queue<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        settings: &Settings,
+        place: &Place<'_>,
+        clean: bool,
+    ) -> Result<Option<Queue>, OpenError> {
+        let Place { topic, id, kind, dir } = *place;
+        let before = self.stale.len();
+        let files = (dir.to_owned(), Queues::file_len(settings, kind), queue_setting(kind));
+        let Some(chain) = self.chain(disk, place, files)? else { return Ok(None) };
+        if chain.is_empty() {
+            // A stop in order leaves no file without bytes: it held units.
+            if clean && self.stale.len() > before {
+                self.broken.insert((topic.to_owned(), id));
+            }
+            return Ok(None);
+        }
+        let ext = match Queues::ext_dir(settings, topic, id, kind) {
+            Some(dir) => {
+                let len = u64::from(settings.queue_ext_file);
+                let chain = self.chain(disk, place, (dir.clone(), len, EXT_SETTING))?;
+                Some(chain.unwrap_or_else(|| Chain::new(dir, len, 0)))
+            }
+            None => None,
+        };
+        Ok(Some(Queue::found(kind, self.queues.life(), chain, ext)))
     }
 
     /// Files of a queue. None if they do not follow one another, or have a wrong length, and the
@@ -225,9 +254,11 @@ impl Loaded {
 
     /// Extensions of queues that are not there any more: a new queue of the name starts anew.
     fn forsake_orphans<D: Disk>(&mut self, disk: &mut D, root: &str) -> Result<(), Fault> {
-        for (topic, id) in queues_in(disk, root)? {
-            if self.queues.get(&topic, id).is_none() {
-                self.forsake(disk, &format!("{root}/{topic}/{id}"))?;
+        for topic in disk.list(root)?.into_iter().filter(|entry| entry.is_dir) {
+            for id in ids_in(disk, root, &topic.name)? {
+                if self.queues.get(&topic.name, id).is_none() {
+                    self.forsake(disk, &format!("{root}/{}/{id}", topic.name))?;
+                }
             }
         }
         Ok(())
@@ -258,17 +289,10 @@ impl Loaded {
     }
 }
 
-/// Directories `topic/id` below `root`.
-fn queues_in<D: Disk>(disk: &mut D, root: &str) -> Result<Vec<(String, i32)>, Fault> {
-    let mut found = Vec::new();
-    for topic in disk.list(root)?.into_iter().filter(|entry| entry.is_dir) {
-        for entry in disk.list(&format!("{root}/{}", topic.name))? {
-            if let Ok(id) = entry.name.parse::<i32>() {
-                found.push((topic.name.clone(), id));
-            }
-        }
-    }
-    Ok(found)
+/// The numbers of a topic's queues that have a directory.
+fn ids_in<D: Disk>(disk: &mut D, root: &str, topic: &str) -> Result<Vec<i32>, Fault> {
+    let entries = disk.list(&format!("{root}/{topic}"))?;
+    Ok(entries.iter().filter_map(|entry| entry.name.parse().ok()).collect())
 }
 
 fn refusal(error: ChainError, expected: u64, setting: &'static str) -> OpenError {

@@ -2,28 +2,34 @@
 //!
 //! Such a queue gives itself away in one of three ways. A record that is dispatched to it does not
 //! continue it; or, after a clean stop, it ends before bytes that are not zero; or the log has more
-//! for it, which is looked up for queues that end exactly with their last file: one that lost its
-//! last file looks like one that is full. What a queue lacks lies in the log behind the record of
-//! its last unit, so only that part is read again, and only for such queues.
+//! for it. After a clean stop of ours that is looked up if any queue does not end where the
+//! checkpoint says: a last unit of zeros looks like none. Where nobody counted it is looked up for
+//! queues that end exactly with their last file: one that lost it looks like one that is full. What
+//! a queue lacks lies in the log behind the record of its last unit, so only that part is read
+//! again, and only for such queues.
 //!
 //! Reading it again must not do harm. Units that a queue has stay, whatever became of their
 //! records; and where the log that is needed is damaged itself, nobody can say what the queue
 //! lacks. To go on would be to give offsets a second time, so that is refused before anything
 //! changes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{OpenError, Recovery, Stage, forsake_units};
 use crate::consume_queue::Unit;
 use crate::dispatch::{Facts, LIGHT_QUEUE_ID};
 use crate::position::{Physical, QueueOffset};
-use crate::queue::{Entry, Kind, Queue};
+use crate::queue::{Entry, Kind, Queue, Rest};
 use crate::record::{Crc, Verdict};
 use crate::resync::next_good;
 use crate::seam::{Disk, Fault};
 
 /// Queues, by topic and id, that are to be read from the log again.
 pub(super) type Broken = BTreeSet<(String, i32)>;
+
+/// Such queues, and where the log has to be read for each. What it says of one before that may be
+/// of an earlier queue of the name, which was deleted.
+type Known = BTreeMap<(String, i32), Physical>;
 
 /// What lies at a position of the log that is read again.
 struct Again {
@@ -126,21 +132,16 @@ impl<D: Disk> Recovery<'_, D> {
         record.size() == unit.span.len && ((is_own && counts) || light.any(is_light))
     }
 
-    /// Does the entry come too late for its queue? Then units are missing in between.
-    fn is_gap(&self, topic: &str, id: i32, entry: &Entry) -> bool {
-        let next = self.queues.get(topic, id).map_or_else(QueueOffset::default, Queue::next);
-        entry.0.first > next
-    }
-
-    /// After a clean stop: the queues that end exactly with their last file although the log has
-    /// more for them.
+    /// After a clean stop that left queues otherwise: those for which the log has more.
     pub(super) fn find_cut_off(&mut self, end: Physical) {
-        let full = self.queues.iter().filter(|(.., queue)| queue.is_full()).map(named);
-        let full: Broken = full.filter(|name| !self.broken.contains(name)).collect();
-        let mut at = self.known_by_all(&full).unwrap_or(end);
-        let (from, records) = (at, self.opened.records);
+        let is_counted = self.checkpoint.durable.is_some_and(|durable| durable.ends.is_some());
+        let doubtful = self.queues.iter().filter(|(.., queue)| is_counted || queue.is_full());
+        let doubtful: Broken = doubtful.map(named).collect();
+        let doubtful = self.known(doubtful.difference(&self.broken));
+        let from = doubtful.values().min().map_or(end, |from| *from);
+        let (mut at, records) = (from, self.opened.records);
         self.teller.begin(Stage::Rebuild, end.get().saturating_sub(from.get()), records);
-        while let Some(again) = self.read_again(at, end, Crc::Skip, &full) {
+        while let Some(again) = self.read_again(at, end, Crc::Skip, &doubtful) {
             self.teller.done(at.get() - from.get(), records);
             for (topic, id, _, entry) in again.targets.into_iter().flatten() {
                 if !self.has(&topic, id, &entry) {
@@ -156,8 +157,9 @@ impl<D: Disk> Recovery<'_, D> {
         if self.settings.accept_rot {
             return Ok(());
         }
-        let mut at = self.known_by_all(&self.broken).unwrap_or(end);
-        while let Some(again) = self.read_again(at, end, self.crc_at(at), &self.broken) {
+        let broken = self.known(&self.broken);
+        let mut at = broken.values().min().map_or(end, |from| *from);
+        while let Some(again) = self.read_again(at, end, self.crc_at(at, true), &broken) {
             if again.targets.is_none() {
                 let durable = self.checkpoint.durable.map_or(end, |durable| durable.flushed);
                 return Err(OpenError::Rot { at, durable: durable.max(again.next) });
@@ -170,12 +172,14 @@ impl<D: Disk> Recovery<'_, D> {
     /// Dispatches the log again for the queues that are broken. What they have is left alone.
     pub(super) fn repair(&mut self, end: Physical) -> Result<(), Fault> {
         let broken = std::mem::take(&mut self.broken);
-        let Some(from) = self.known_by_all(&broken) else { return Ok(()) };
+        let broken = self.known(&broken);
+        let Some(from) = broken.values().min().copied() else { return Ok(()) };
         // A crash on the way must not leave queues that look whole.
         forsake_units(self.disk, &mut self.checkpoint)?;
+        self.rest = Rest::Unknown;
         let mut at = from;
         self.teller.begin(Stage::Rebuild, end.get().saturating_sub(at.get()), self.opened.records);
-        while let Some(again) = self.read_again(at, end, self.crc_at(at), &broken) {
+        while let Some(again) = self.read_again(at, end, self.crc_at(at, true), &broken) {
             self.teller.done(at.get() - from.get(), self.opened.records);
             let mut targets = again.targets.unwrap_or_default();
             targets.retain(|(topic, id, _, entry)| !self.has(topic, *id, entry));
@@ -188,7 +192,7 @@ impl<D: Disk> Recovery<'_, D> {
 
     /// What lies at `at` for the queues in question; `None` at the end. Behind damage the log goes
     /// on with the next record that is good.
-    fn read_again(&self, at: Physical, end: Physical, crc: Crc, of: &Broken) -> Option<Again> {
+    fn read_again(&self, at: Physical, end: Physical, crc: Crc, of: &Known) -> Option<Again> {
         if at >= end {
             return None;
         }
@@ -200,7 +204,9 @@ impl<D: Disk> Recovery<'_, D> {
             Verdict::Blank { len } => (at.plus(u64::from(len)), Some(Vec::new())),
             Verdict::Good(record) => {
                 let mut targets = self.targets(&record);
-                targets.retain(|(topic, id, ..)| of.contains(&(topic.clone(), *id)));
+                targets.retain(|(topic, id, ..)| {
+                    of.get(&(topic.clone(), *id)).is_some_and(|known| *known <= at)
+                });
                 (at.plus(u64::from(record.size())), Some(targets))
             }
         };
@@ -216,9 +222,10 @@ impl<D: Disk> Recovery<'_, D> {
         })
     }
 
-    /// Where reading has to begin for all of these queues; `None` if there are none.
-    fn known_by_all(&self, queues: &Broken) -> Option<Physical> {
-        queues.iter().map(|(topic, id)| self.known_by(topic, *id)).min()
+    /// Where reading has to begin for each of these queues.
+    fn known<'q>(&self, queues: impl IntoIterator<Item = &'q (String, i32)>) -> Known {
+        let known = |queue: &(String, i32)| (queue.clone(), self.known_by(&queue.0, queue.1));
+        queues.into_iter().map(known).collect()
     }
 
     /// Where the record of a queue's last unit begins that points at one; where the log does, if
@@ -244,11 +251,16 @@ impl<D: Disk> Recovery<'_, D> {
         may_be_gap: bool,
     ) -> Result<(), Fault> {
         for (topic, id, kind, entry) in targets {
-            if may_be_gap && self.is_gap(&topic, id, &entry) {
+            let queue = self.queues.get_mut(&topic, id);
+            let next = queue.as_ref().map_or_else(QueueOffset::default, |queue| queue.next());
+            if may_be_gap && entry.0.first > next {
                 self.broken.insert((topic, id));
                 continue;
             }
-            self.queues.entry(self.settings, &topic, id, kind).put(self.disk, entry)?;
+            match queue {
+                Some(queue) => queue.put(self.disk, entry)?,
+                None => self.queues.entry(self.settings, &topic, id, kind).put(self.disk, entry)?,
+            }
         }
         Ok(())
     }

@@ -40,6 +40,8 @@ pub(super) struct QueueSync {
     queued: Physical,
     /// The store time of the last of them.
     logics: Wall,
+    /// Where the queues ended then.
+    ends: Option<u64>,
 }
 
 /// One side of a queue, and where it ended when the sync began.
@@ -170,10 +172,16 @@ impl<D: Disk> Store<D> {
             let (topic, life, end) = (topic.into(), queue.life, queue.end(side));
             Dirty { topic, id, life, side, end }
         });
-        let todo = todo.collect();
-        let (index, indexed) = (self.index.unsynced().collect(), self.indexed_now());
-        let sync = QueueSync { todo, upto: 0, index, indexed, is_abandoned: false, queued, logics };
-        self.queue_sync = Some(sync);
+        self.queue_sync = Some(QueueSync {
+            todo: todo.collect(),
+            upto: 0,
+            index: self.index.unsynced().collect(),
+            indexed: self.indexed_now(),
+            is_abandoned: false,
+            queued,
+            logics,
+            ends: self.queues.ends(),
+        });
         self.sync_next_part();
     }
 
@@ -207,9 +215,9 @@ impl<D: Disk> Store<D> {
                 return;
             }
         }
-        let (queued, logics) = (sync.queued, sync.logics);
+        let (queued, logics, ends) = (sync.queued, sync.logics, sync.ends);
         let indexed = std::mem::take(&mut sync.indexed);
-        self.move_checkpoint(queued, logics, &indexed);
+        self.move_checkpoint((queued, ends), logics, &indexed);
         let bytes = &self.checkpoint.encode();
         let op = Op::Replace { path: checkpoint::PATH, bytes };
         self.ops.submit(&mut self.disk, Task::Checkpoint, op);
@@ -237,11 +245,16 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    fn move_checkpoint(&mut self, queued: Physical, logics: Wall, indexed: &Indexed) {
+    fn move_checkpoint(
+        &mut self,
+        (queued, ends): (Physical, Option<u64>),
+        logics: Wall,
+        indexed: &Indexed,
+    ) {
         let flushed = self.flushed.end();
         self.checkpoint.logics = logics;
         let before = self.checkpoint.durable.unwrap_or_default();
-        let mut durable = checkpoint::Durable { flushed, queued, ..before };
+        let mut durable = checkpoint::Durable { flushed, queued, ends, ..before };
         if self.index.is_enabled() {
             self.index.set_synced(&indexed.counts);
             (durable.indexed, durable.last_item) = (indexed.upto, indexed.last_item);
@@ -289,12 +302,12 @@ impl<D: Disk> Store<D> {
             self.disk.perform(Op::Sync { file, from, to })?;
         }
         self.flushed = Flushed::upto(end);
-        for queue in self.queues.iter_mut() {
+        for (.., queue) in self.queues.iter_mut() {
             queue.finish(&mut self.disk)?;
         }
         self.index.finish(&mut self.disk, &self.log)?;
         let indexed = self.indexed_now();
-        self.move_checkpoint(end, self.newest.0, &indexed);
+        self.move_checkpoint((end, self.queues.ends()), self.newest.0, &indexed);
         let bytes = &self.checkpoint.encode();
         self.disk.perform(Op::Replace { path: checkpoint::PATH, bytes })?;
         self.disk.perform(Op::Remove { path: ABORT })?;

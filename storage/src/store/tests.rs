@@ -10,6 +10,7 @@ mod many;
 mod retire;
 mod room;
 mod starts;
+mod tail;
 
 use proptest::prelude::*;
 

@@ -76,7 +76,8 @@ impl Maps {
         for _ in 0..looks {
             let ring = self.residents.ring.get_mut();
             let file = ring.pop_front().expect("as many as were counted");
-            let known = self.open.get_mut(&file).expect("a file that is mapped is open");
+            let known = self.open.get_mut(file.0 as usize).and_then(Option::as_deref_mut);
+            let known = known.expect("a file that is mapped is open");
             if !known.is_used.replace(false) && known.unmap(unsynced) {
                 self.peek.get_mut().forget(file);
                 return true;

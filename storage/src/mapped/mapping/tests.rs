@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 use super::*;
+use crate::mapped::places::Places;
 
 #[cfg(any(miri, heap_pages))]
 fn pages(bytes: &[u8]) -> Pages {
@@ -40,7 +41,8 @@ fn files(count: u8, len: usize, most: usize) -> (tempfile::TempDir, Maps, Vec<Fi
     let known = (0..count).map(|number| {
         let (path, usage) = (number.to_string(), Usage::default());
         std::fs::write(dir.path().join(&path), vec![number; len]).expect("written");
-        let found = files::find(dir.path(), &path, usage).expect("found");
+        let mut places = Places::new(dir.path());
+        let (found, _) = files::find(&mut places, &path, usage).expect("found");
         maps.know(Handle::Named(Arc::new(found))).map_err(drop).expect("another file")
     });
     let known = known.collect();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::starts::{Dying, LOG, OURS, closed};
 use super::*;
+use crate::checkpoint::Checkpoint;
 
 /// Flips a bit in the record of message number `offset` of a queue.
 fn rot(disk: &mut PlainDisk, topic: &str, offset: u64) -> Span {
@@ -49,12 +50,21 @@ fn last_file(disk: &PlainDisk) -> Physical {
     Physical::new(used.max().expect("a file"))
 }
 
+/// Nobody counted where queues ended, as when Apache wrote last.
+fn uncount(disk: &mut PlainDisk) {
+    let bytes = disk.file("checkpoint").expect("written at the stop");
+    let mut read = Checkpoint::decode(bytes).expect("sound");
+    let ends = read.durable.as_mut().expect("positions").ends.take();
+    assert!(ends.is_some(), "a stop in order counts");
+    disk.put_file("checkpoint", read.encode().to_vec());
+}
+
 fn refusal(disk: &PlainDisk, settings: Settings) -> Option<OpenError> {
     Store::open(disk.clone(), settings, |_| false).err()
 }
 
-/// A queue that ends exactly with its last file is looked up in the log. It was taken for broken,
-/// and its units replaced by those of the next record that could be read.
+/// A queue that ends exactly with its last file is looked up in the log, if nobody counted. It was
+/// taken for broken, and its units replaced by those of the next record that could be read.
 #[test]
 fn a_full_queue_keeps_its_units_whatever_became_of_their_records() {
     let (mut store, _) = open(PlainDisk::default());
@@ -65,10 +75,14 @@ fn a_full_queue_keeps_its_units_whatever_became_of_their_records() {
         }
     }
     store.close().expect("a clean stop");
-    let disk = store.into_disk().reopened();
-    let whole = spans(&open(disk.clone()).0);
+    let counted = store.into_disk().reopened();
+    let mut uncounted = counted.clone();
+    uncount(&mut uncounted);
+    let whole = spans(&open(counted.clone()).0);
     let mut kept = 0;
-    for offset in 0..20 {
+    for (disk, offset) in
+        [counted, uncounted].iter().flat_map(|disk| (0..20).map(move |n| (disk, n)))
+    {
         let mut disk = disk.clone();
         if rot(&mut disk, "t", offset).at >= last_file(&disk) {
             assert!(matches!(refusal(&disk, settings()), Some(OpenError::Rot { .. })));
@@ -79,7 +93,7 @@ fn a_full_queue_keeps_its_units_whatever_became_of_their_records() {
         assert_eq!(spans(&store), whole);
         kept += 1;
     }
-    assert!(kept > 10, "few of them lie in the last file");
+    assert!(kept > 20, "few of them lie in the last file");
 }
 
 #[test]
@@ -140,8 +154,36 @@ fn an_offset_is_not_given_twice_because_its_record_is_damaged() {
     let mut disk = store.into_disk().reopened();
     let damaged = rot(&mut disk, "u", 0);
     disk.put_file("abort", OURS.to_vec());
+    // Each queue ends where it did, so none is asked for its last record.
+    let (store, opened) = open(disk.clone());
+    assert_eq!((opened.clean, opened.cut), (false, None));
+    assert_eq!(store.unit("u", 0, QueueOffset::ZERO).map(|unit| unit.span), Some(damaged));
+    uncount(&mut disk);
     let Some(OpenError::Rot { at, .. }) = refusal(&disk, settings()) else { panic!("refused") };
     assert_eq!(at, damaged.at);
+}
+
+/// A last unit that reads as zeros looks like none, wherever its record lies.
+#[test]
+fn a_queue_that_ends_earlier_than_it_did_is_looked_up_in_the_log() {
+    let (mut store, _) = open(PlainDisk::default());
+    for n in 0..23_u8 {
+        append(&mut store, &draft(if n < 3 { "u" } else { "t" }, &[n; 50], &[]));
+        drop(events(&mut store));
+    }
+    store.close().expect("a clean stop");
+    let disk = store.into_disk().reopened();
+    for (path, last) in [("u/0/00000000000000000000", 2), ("t/0/00000000000000000300", 4)] {
+        let mut disk = disk.clone();
+        let path = format!("consumequeue/{path}");
+        let mut bytes = disk.file(&path).expect("a file").to_vec();
+        bytes[last * 20..].fill(0);
+        disk.put_file(&path, bytes);
+        let (store, opened) = open(disk);
+        assert_eq!((opened.clean, opened.dispatched), (true, 1), "{path}");
+        assert_eq!((bodies(&store, "u").len(), bodies(&store, "t").len()), (3, 20), "{path}");
+        store.verify_all().expect("queues follow the log");
+    }
 }
 
 #[test]

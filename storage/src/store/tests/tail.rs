@@ -1,0 +1,260 @@
+//! Starts after a crash of ours: they write what the checkpoint does not cover, and nothing else.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::seam::{Entry, Memory};
+
+const MENDING: &str = "mending";
+
+/// Writes down what is done, and fails from some operation on.
+#[derive(Debug, Default)]
+struct Told {
+    disk: PlainDisk,
+    left: Option<usize>,
+    paths: BTreeMap<FileId, String>,
+    ops: Vec<String>,
+}
+
+impl Told {
+    fn new(disk: &PlainDisk, left: Option<usize>) -> Self {
+        Self { disk: disk.clone(), left, ..Self::default() }
+    }
+
+    fn tell(&mut self, op: Op<'_>) {
+        let (word, path) = match op {
+            Op::Allocate { path, .. } => ("allocate", path),
+            Op::Delete { file } => ("delete", self.paths[&file].as_str()),
+            Op::Remove { path } => ("remove", path),
+            Op::Replace { path, .. } => ("replace", path),
+            Op::Sync { file, .. } => ("sync", self.paths[&file].as_str()),
+            Op::Zero { file, .. } => ("zero", self.paths[&file].as_str()),
+            Op::Advise { .. } | Op::Measure { .. } | Op::Open { .. } => return,
+        };
+        self.ops.push(format!("{word} {path}"));
+    }
+
+    /// Operations on files whose names begin like this.
+    fn on(&self, prefix: &str) -> Vec<&str> {
+        let ops = self.ops.iter().map(String::as_str);
+        ops.filter(|op| op.split(' ').nth(1).is_some_and(|path| path.starts_with(prefix))).collect()
+    }
+}
+
+impl Memory for &mut Told {
+    fn bytes(&self, file: FileId, at: u64, len: usize) -> &[u8] {
+        self.disk.bytes(file, at, len)
+    }
+
+    fn slot(&mut self, file: FileId, at: u64, len: usize) -> &mut [u8] {
+        self.disk.slot(file, at, len)
+    }
+
+    fn lease(&self, file: FileId, at: u64, len: usize) -> bytes::Bytes {
+        self.disk.lease(file, at, len)
+    }
+}
+
+impl Disk for &mut Told {
+    fn list(&mut self, dir: &str) -> Result<Vec<Entry>, Fault> {
+        self.disk.list(dir)
+    }
+
+    fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>, Fault> {
+        self.disk.read(path)
+    }
+
+    fn perform(&mut self, op: Op<'_>) -> Result<Done, Fault> {
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(1).ok_or(Fault::Crashed)?;
+        }
+        self.tell(op);
+        let done = self.disk.perform(op)?;
+        if let (Op::Allocate { path, .. } | Op::Open { path }, Done::Opened { file, .. }) =
+            (op, done)
+        {
+            self.paths.insert(file, path.to_owned());
+        }
+        Ok(done)
+    }
+
+    fn submit(&mut self, token: Token, op: Op<'_>) {
+        self.tell(op);
+        self.disk.submit(token, op);
+    }
+
+    fn poll(&mut self) -> Option<(Token, Result<Done, Fault>)> {
+        self.disk.poll()
+    }
+}
+
+fn reopen(disk: &mut Told) -> (Store<&mut Told>, Opened) {
+    Store::open(disk, settings(), |_| false).expect("a sound store")
+}
+
+fn send(store: &mut Store<PlainDisk>, topics: &[&str]) {
+    for topic in topics {
+        append(store, &draft(topic, topic.as_bytes(), &[b"KEYS\x01k\x02"]));
+        drop(events(store));
+    }
+}
+
+fn checkpoint(store: &mut Store<PlainDisk>) -> Physical {
+    store.sync(store.flushed().end(), store.written());
+    drop(events(store));
+    store.sync_queues();
+    assert!(events(store).contains(&StoreEvent::QueuesSynced(Ok(()))));
+    store.written().end()
+}
+
+/// Two messages for each of three queues that a checkpoint covers; four more that it does not. Of
+/// the last two the medium has the units, and of the records if `whole`.
+fn killed(whole: bool) -> (PlainDisk, Physical) {
+    let (mut store, _) = open(PlainDisk::default());
+    send(&mut store, &["a", "b", "c", "a", "b", "c"]);
+    let covered = checkpoint(&mut store);
+    send(&mut store, &["a", "a"]);
+    let lost = store.written().end().get();
+    send(&mut store, &["b", "a"]);
+    let mut disk = store.into_disk().reopened();
+    if !whole {
+        let logs = disk.paths().filter(|path| path.starts_with("commitlog/"));
+        for path in logs.map(str::to_owned).collect::<Vec<_>>() {
+            let start: u64 = path[path.len() - 20..].parse().expect("a position");
+            let mut bytes = disk.file(&path).expect("listed").to_vec();
+            let keeps = lost.saturating_sub(start).min(bytes.len() as u64);
+            bytes[usize::try_from(keeps).expect("small")..].fill(0);
+            disk.put_file(&path, bytes);
+        }
+    }
+    (disk, covered)
+}
+
+fn counts<D: Disk>(store: &Store<D>) -> [u64; 3] {
+    store.verify_all().expect("queues follow the log");
+    ["a", "b", "c"].map(|topic| store.queue(topic, 0).map_or(0, |range| range.max.get()))
+}
+
+#[test]
+fn nothing_of_a_queue_is_synced_and_nothing_more_is_said_of_it() {
+    let (disk, covered) = killed(true);
+    let mut told = Told::new(&disk, None);
+    let (mut store, opened) = reopen(&mut told);
+    assert!(opened.scanned_from <= covered && covered < opened.scanned_from.plus(1024));
+    assert_eq!((opened.indexed_from, opened.dispatched), (covered, 4));
+    assert_eq!(counts(&store), [5, 3, 2]);
+    let durable = store.checkpoint.durable.expect("positions");
+    assert_eq!((durable.flushed, durable.queued), (store.written().end(), covered));
+    assert_eq!(durable.indexed, covered);
+    let before = store.disk().ops.len();
+    store.sync_queues();
+    while let Some(event) = store.poll() {
+        assert_eq!(event, StoreEvent::QueuesSynced(Ok(())));
+    }
+    let durable = store.checkpoint.durable.expect("positions");
+    let end = store.written().end();
+    assert_eq!((durable.queued, durable.indexed), (end, end));
+    drop(store);
+    let later = told.ops.split_off(before);
+    assert!(told.on("consumequeue/").is_empty() && told.on("index/").is_empty(), "{told:?}");
+    assert!(told.on(MENDING).is_empty(), "{told:?}");
+    told.ops = later;
+    let synced = ["sync consumequeue/a", "sync consumequeue/b", "sync index/"];
+    for wanted in synced {
+        assert!(told.ops.iter().any(|op| op.starts_with(wanted)), "{wanted}: {told:?}");
+    }
+    assert!(told.on("consumequeue/c").is_empty(), "nothing was appended there");
+}
+
+#[test]
+fn a_crash_behind_such_a_start_finds_as_much() {
+    let (disk, covered) = killed(true);
+    let (store, _) = open(disk);
+    let (mut store, opened) = open(store.into_disk().reopened());
+    assert_eq!((opened.indexed_from, opened.dispatched), (covered, 4));
+    send(&mut store, &["b", "d"]);
+    let (store, opened) = open(store.into_disk().reopened());
+    assert_eq!((opened.dispatched, counts(&store)), (6, [5, 4, 2]));
+    assert_eq!(bodies(&store, "d"), [b"d"]);
+    let mut store = store;
+    store.close().expect("a clean stop");
+    let (store, opened) = open(store.into_disk().reopened());
+    assert!(opened.clean && counts(&store) == [5, 4, 2]);
+}
+
+#[test]
+fn units_whose_records_are_gone_are_made_zero_and_word_is_left_meanwhile() {
+    let (disk, covered) = killed(false);
+    let mut told = Told::new(&disk, None);
+    let (store, opened) = reopen(&mut told);
+    assert_eq!((opened.indexed_from, opened.dispatched), (covered, 2));
+    assert_eq!(counts(&store), [4, 2, 2]);
+    drop(store);
+    let ops = told.ops.clone();
+    let place = |wanted: &str| ops.iter().position(|op| op.starts_with(wanted));
+    let order = [
+        "replace mending",
+        "zero consumequeue/b",
+        "sync consumequeue/b",
+        "replace checkpoint",
+        "remove mending",
+    ];
+    let places = order.map(|wanted| place(wanted).unwrap_or_else(|| panic!("{wanted}: {ops:?}")));
+    assert!(places.is_sorted(), "{ops:?}");
+    assert!(told.on("consumequeue/c").is_empty(), "{ops:?}");
+}
+
+#[test]
+fn whoever_finds_the_word_makes_sure_of_every_queue() {
+    let (disk, _) = killed(false);
+    let mut found = 0;
+    for left in 0.. {
+        let mut dying = Told::new(&disk, Some(left));
+        let is_over = Store::open(&mut dying, settings(), |_| false).is_ok();
+        let left_behind = dying.disk.reopened();
+        let mut told = Told::new(&left_behind, None);
+        let (store, _) = reopen(&mut told);
+        assert_eq!(counts(&store), [4, 2, 2], "died after {left} operations");
+        drop(store);
+        assert!(told.disk.file(MENDING).is_none());
+        if left_behind.file(MENDING).is_some() {
+            found += 1;
+            assert!(!told.on("consumequeue/c").is_empty(), "died after {left}: {told:?}");
+        }
+        if is_over {
+            break;
+        }
+    }
+    assert!(found > 2, "it died in between");
+}
+
+#[test]
+fn queues_that_do_not_end_where_the_checkpoint_says_are_looked_into() {
+    let path = |topic: &str| format!("consumequeue/{topic}/0/{:020}", 0);
+    // A file is gone; another queue's is in its place; one ends too soon.
+    let damages: [fn(&mut PlainDisk, [&str; 2]); 3] = [
+        |disk, [_, c]| assert!(disk.take_file(c)),
+        |disk, [b, c]| {
+            let of = |path| disk.file(path).expect("a file").to_vec();
+            let (one, other) = (of(b), of(c));
+            disk.put_file(b, other);
+            disk.put_file(c, one);
+        },
+        |disk, [_, c]| {
+            let mut bytes = disk.file(c).expect("a file").to_vec();
+            bytes[20..40].fill(0);
+            disk.put_file(c, bytes);
+        },
+    ];
+    for damage in damages {
+        let (mut disk, _) = killed(true);
+        damage(&mut disk, [&path("b"), &path("c")]);
+        let mut told = Told::new(&disk, None);
+        let (store, _) = reopen(&mut told);
+        assert_eq!(counts(&store), [5, 3, 2]);
+        let durable = store.checkpoint.durable.expect("positions");
+        assert_eq!(durable.queued, store.written().end());
+        drop(store);
+        assert!(!told.on("consumequeue/a").is_empty(), "{told:?}");
+    }
+}
