@@ -172,8 +172,10 @@ impl Loaded {
                     return Err(OpenError::QueueKind { topic: topic.name, found: kind });
                 }
                 if let Some(covered) = wanted.covered {
-                    queue.trim(disk, covered);
-                    queue.survey(disk, Physical::new(self.log.start()));
+                    // Units of records that are gone were on the medium before those went.
+                    let log_start = Physical::new(self.log.start());
+                    queue.trim(disk, covered.max(log_start));
+                    queue.survey(disk, log_start);
                 }
                 self.queues.adopt(&topic.name, id, queue);
                 teller.done(self.queues.given(), 0);

@@ -258,3 +258,26 @@ fn queues_that_do_not_end_where_the_checkpoint_says_are_looked_into() {
         assert!(!told.on("consumequeue/a").is_empty(), "{told:?}");
     }
 }
+
+/// What was in the way of a checkpoint did not keep the log's first file from going. The units of
+/// its records were taken for lost then, and the next one for the first behind a gap.
+#[test]
+fn units_of_records_that_are_gone_stay_though_the_checkpoint_is_older() {
+    let (mut store, _) = open(PlainDisk::default());
+    send(&mut store, &["a"]);
+    checkpoint(&mut store);
+    let older = store.disk().file("checkpoint").expect("written").to_vec();
+    while store.written().end().get() < 2048 {
+        send(&mut store, &["a"]);
+    }
+    checkpoint(&mut store);
+    let begun = store.delete_oldest_log_file().expect("it is on the medium").end;
+    drop(events(&mut store));
+    let range = store.queue("a", 0).expect("a queue");
+    let mut disk = store.into_disk().reopened();
+    disk.put_file("checkpoint", older);
+    let (store, opened) = open(disk);
+    assert_eq!((opened.clean, opened.scanned_from), (false, begun));
+    assert_eq!(store.queue("a", 0), Some(range));
+    store.verify_all().expect("queues follow the log");
+}
