@@ -119,13 +119,8 @@ pub(crate) fn recover<D: Disk>(
 ) -> Result<Recovered, OpenError> {
     let mut teller = Teller::new(watch);
     let before = load::before(disk)?;
-    let mut checkpoint = load::checkpoint(disk, before)?;
+    let mut checkpoint = believed(load::checkpoint(disk, before)?, before);
     let clean = before == Before::Stopped;
-    if before == Before::DiedForeign
-        && let Some(durable) = &mut checkpoint.durable
-    {
-        *durable = Durable { indexed: Physical::ZERO, checked: None, last_item: None, ..*durable };
-    }
     let foreign = before == Before::DiedForeign || checkpoint.durable.is_none();
     let is_mending = queues::was_mending(disk)?;
     let (mut rest, covered) = queues::rest(before, foreign || is_mending, &checkpoint);
@@ -133,18 +128,18 @@ pub(crate) fn recover<D: Disk>(
     let mut loaded = load::files(disk, settings, &wanted, &mut teller)?;
     // Files of the log are missing: a mount that failed, perhaps. Nothing may change, or the
     // next start, which finds them, would not find the queues.
-    let believed = loaded.believe_queues(disk, clean, &mut checkpoint);
+    let is_news = loaded.believe_queues(disk, clean, &mut checkpoint);
     refuse_rot(&checkpoint, settings, Physical::new(loaded.log.room_end()))?;
-    // Apache's checkpoint becomes ours before the store does: of a process of ours that died it
-    // then follows that Apache did not write it last.
-    if believed || (clean && foreign && disk.read(checkpoint::PATH)?.is_some()) {
-        disk.perform(Op::Replace { path: checkpoint::PATH, bytes: &checkpoint.encode() })?;
-    } else if !clean {
-        settle_names(disk)?;
-    }
-    // From here on files change: whoever finds them half changed must know.
     if clean {
+        // Apache's checkpoint becomes ours before the store does: of a process of ours that died it
+        // then follows that Apache did not write it last.
+        if is_news || (foreign && disk.read(checkpoint::PATH)?.is_some()) {
+            disk.perform(Op::Replace { path: checkpoint::PATH, bytes: &checkpoint.encode() })?;
+        }
+        // From here on files change: whoever finds them half changed must know.
         claim(disk, settings)?;
+    } else {
+        settle_names(disk)?;
     }
     let queued = checkpoint.durable.map_or(Physical::ZERO, |durable| durable.queued);
     let is_changed = settings.rebuild || !loaded.broken.is_empty() || loaded.log.is_empty();
@@ -156,7 +151,6 @@ pub(crate) fn recover<D: Disk>(
         disk.perform(Op::Remove { path })?;
     }
     let (log, queues, index) = (CommitLog::new(loaded.log), loaded.queues, loaded.index);
-    let opened = Opened { clean, ..Opened::default() };
     let mut recovery = Recovery {
         disk,
         settings,
@@ -175,7 +169,7 @@ pub(crate) fn recover<D: Disk>(
         index,
         unfit: loaded.unfit,
         broken: loaded.broken,
-        opened,
+        opened: Opened { clean, ..Opened::default() },
         newest: None,
         teller,
     };
@@ -186,6 +180,16 @@ pub(crate) fn recover<D: Disk>(
         claim(recovery.disk, settings)?;
     }
     Ok(recovery.finish())
+}
+
+/// What of a checkpoint is believed, by who used the store since.
+fn believed(mut checkpoint: Checkpoint, before: Before) -> Checkpoint {
+    if before == Before::DiedForeign
+        && let Some(durable) = &mut checkpoint.durable
+    {
+        *durable = Durable { indexed: Physical::ZERO, checked: None, last_item: None, ..*durable };
+    }
+    checkpoint
 }
 
 /// Makes durable what the store's own directory names, and changes none of it. Of a process that
@@ -390,8 +394,8 @@ impl<D: Disk> Recovery<'_, D> {
         }
     }
 
-    /// What must be right of a record at `at`. Of one that is no news it was looked at before whether
-    /// its body is the one that was sent; since then it can only have rotted.
+    /// What must be right of a record at `at`. Of one that is no news it was looked at before
+    /// whether its body is the one that was sent; since then it can only have rotted.
     fn crc_at(&self, at: Physical, is_news: bool) -> Crc {
         let checked = self.checkpoint.durable.and_then(|durable| durable.checked);
         let is_checked = checked.is_some_and(|checked| checked <= at);

@@ -37,8 +37,8 @@ impl<D: Disk> Recovery<'_, D> {
         self.rest == Rest::Read
     }
 
-    /// After an orderly stop: does each queue end where the checkpoint says? Then each is there, and
-    /// none is shorter than it was.
+    /// After an orderly stop: does each queue end where the checkpoint says? Then each is there,
+    /// and none is shorter than it was.
     pub(super) fn is_as_left(&self) -> bool {
         let ends = self.checkpoint.durable.and_then(|durable| durable.ends);
         ends.is_some() && self.queues.ends() == ends
