@@ -9,13 +9,14 @@
 //! ```
 //!
 //! Queue units that point below `dispatch_from` are trusted; those behind are written again from
-//! the log. After a crash both positions are the beginning of the last file of which an earlier
-//! checkpoint says that log and queues were durable there; after a clean stop they are the end
-//! of what the queues know.
+//! the log. After a clean stop dispatching begins at the end of what the queues know. After a crash
+//! of ours it begins where the checkpoint's word on one of log and queues ends, if each queue ends
+//! there where the checkpoint says (see `queues`); otherwise with the last file that the checkpoint
+//! covers the beginning of. Checking begins with the log file in which that lies.
 //!
 //! Before the first change the `abort` file is made durable, so a crash at any operation leads
-//! to a new recovery of the thorough kind; every step may be repeated. When it is done everything
-//! readable is on the medium: *flushed* is *written*.
+//! to a new recovery of the thorough kind; every step may be repeated. When it is done every
+//! readable record is on the medium: *flushed* is *written*. Units need not be (see `queue::rest`).
 //!
 //! The index is settled last, over a log that stands: see `index`.
 //!
