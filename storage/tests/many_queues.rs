@@ -14,6 +14,8 @@ const QUEUES: i32 = 30;
 const MAPPED: usize = 8;
 /// Files of the log and of the index are in use all the time: they are mapped whatever else is.
 const OTHERS: usize = 6;
+/// Those that threads of the disk have just made, or have not let go of yet: they cannot be unmapped.
+const AT_THREADS: usize = 2;
 
 fn settings() -> Settings {
     Settings {
@@ -66,7 +68,9 @@ fn append<D: Disk>(store: &mut Store<D>, queue_id: i32, number: u64) {
 fn round(store: &mut Store<MappedDisk>, dir: &Path, number: u64) {
     for queue_id in 0..QUEUES {
         append(store, queue_id, number);
-        assert!(mapped(dir) <= MAPPED, "queue {queue_id}, message {number}");
+        wait(store);
+        let mapped = mapped(dir);
+        assert!(mapped <= MAPPED + AT_THREADS, "queue {queue_id}, message {number}: {mapped}");
     }
 }
 
@@ -102,7 +106,6 @@ fn more_queues_than_mappings_are_served_and_recovered() {
     let (mut store, _) = Store::open(disk(dir), settings(), |_| false).expect("an empty store");
     for number in 0..6 {
         round(&mut store, dir, number);
-        wait(&mut store);
     }
     let log_from = store.flushed().end();
     store.sync(log_from, store.written());
@@ -110,9 +113,8 @@ fn more_queues_than_mappings_are_served_and_recovered() {
     store.sync_queues();
     wait(&mut store);
     check(&store, 6);
-    assert!(mapped(dir) <= MAPPED, "whoever only reads maps no more");
+    assert!(mapped(dir) <= MAPPED + AT_THREADS, "whoever only reads maps no more");
     round(&mut store, dir, 6);
-    wait(&mut store);
     // Killed: no checkpoint covers the last message of each queue.
     drop(store);
     assert_eq!(mapped(dir), 0);
@@ -125,15 +127,15 @@ fn more_queues_than_mappings_are_served_and_recovered() {
 
     let (mut store, opened) = Store::open(disk(dir), settings(), |_| false).expect("sound");
     assert_eq!((opened.clean, opened.queues), (false, 30));
-    assert!(mapped(dir) <= MAPPED, "nor does a start");
+    assert!(mapped(dir) <= MAPPED + AT_THREADS, "nor does a start");
     check(&store, 7);
     round(&mut store, dir, 7);
     store.close().expect("a sound disk");
     drop(store);
     let (store, opened) = Store::open(disk(dir), settings(), |_| false).expect("sound");
-    assert!(opened.clean && mapped(dir) <= MAPPED);
+    assert!(opened.clean && mapped(dir) <= MAPPED + AT_THREADS);
     check(&store, 8);
     let all = std::fs::read_to_string("/proc/self/maps").expect("maps of this process");
     let ours = all.lines().filter(|line| line.contains(&dir.display().to_string()));
-    assert!(ours.count() <= MAPPED + OTHERS);
+    assert!(ours.count() <= MAPPED + AT_THREADS + OTHERS);
 }
