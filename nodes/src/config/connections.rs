@@ -7,6 +7,10 @@ use hotfire_net::server::Limits;
 
 use super::value::Millis;
 
+/// Descriptors that connections leave to files: a queue's file is opened when it is reached, and if
+/// that fails the process ends.
+const KEPT: usize = 256;
+
 /// Bounds of connections, in a file's units.
 #[derive(Clone, Copy, Debug)]
 pub struct Connections {
@@ -51,13 +55,39 @@ impl Connections {
         Limits {
             frame: FrameLimits { max_frame: self.frame, max_header: self.header },
             idle: Duration::from_secs(self.idle_seconds),
-            max_connections: self.most,
+            max_connections: bearable(self.most, descriptors()),
             max_in_flight_bytes: self.in_flight_bytes,
             max_unanswered: self.unanswered,
             max_backlog_bytes: self.backlog_bytes,
             stall: self.stall.into(),
         }
     }
+}
+
+/// How many files and connections the process may have open at a time; `None`: any number.
+#[cfg(not(madsim))]
+fn descriptors() -> Option<usize> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok())
+}
+
+/// A simulated process has as many as it takes.
+#[cfg(madsim)]
+const fn descriptors() -> Option<usize> {
+    None
+}
+
+/// Connections, `most` if the descriptors suffice.
+fn bearable(most: usize, descriptors: Option<usize>) -> usize {
+    let Some(descriptors) = descriptors else { return most };
+    let bearable = descriptors.saturating_sub(KEPT).max(1);
+    if bearable < most {
+        tracing::warn!(
+            "{bearable} connections at once and not {most} (maxConnections): the process may have \
+             {descriptors} files open (ulimit -n), and {KEPT} are kept for the store"
+        );
+    }
+    most.min(bearable)
 }
 
 /// The rows of a table for `$conf`, which has them in its field `connections`.
@@ -76,7 +106,8 @@ macro_rules! connection_keys {
                 "maxConnections",
                 connections.most,
                 whole(1..=1_000_000),
-                "Hotfire's own: connections at once; one more is closed."
+                "Hotfire's own: connections at once; one more is closed. No more than `ulimit -n`, less \
+                 256 for the store."
             ),
             key!(
                 $conf,
@@ -124,3 +155,16 @@ macro_rules! connection_keys {
     };
 }
 pub(super) use connection_keys;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_to_files() {
+        assert_eq!(bearable(10_000, None), 10_000);
+        assert_eq!(bearable(10_000, Some(1 << 20)), 10_000);
+        assert_eq!(bearable(10_000, Some(4096)), 4096 - KEPT);
+        assert_eq!(bearable(10_000, Some(100)), 1);
+    }
+}
