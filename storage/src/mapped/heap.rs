@@ -30,7 +30,10 @@ impl Pages {
         let mut bytes = Vec::new();
         file.rewind()?;
         file.read_to_end(&mut bytes)?;
-        Ok(Self { file: Some(file.try_clone()?), ..Self::of(bytes) })
+        let file = file.try_clone()?;
+        let mut pages = Self::of(bytes);
+        pages.file = Some(file);
+        Ok(pages)
     }
 
     pub(super) fn of(bytes: Vec<u8>) -> Self {
