@@ -58,8 +58,8 @@ mod native {
         Err(Failure::new(format!("{why} (hotfire --help tells more)")))
     }
 
-    /// Raises the soft limit of open files to the hard one, as a JVM does by itself: each connection
-    /// takes one, and the usual soft limit is meant for shells.
+    /// Raises the soft limit of open files to the hard one, as a JVM does by itself: each
+    /// connection takes one, and the usual soft limit is meant for shells.
     fn allow_many_files() {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);

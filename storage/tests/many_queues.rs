@@ -14,7 +14,7 @@ const QUEUES: i32 = 30;
 const MAPPED: usize = 8;
 /// Files of the log and of the index are in use all the time: they are mapped whatever else is.
 const OTHERS: usize = 6;
-/// Those that threads of the disk have just made, or have not let go of yet: they cannot be unmapped.
+/// Those that threads of the disk have just made, or have not let go of yet: they stay mapped.
 const AT_THREADS: usize = 2;
 
 fn settings() -> Settings {

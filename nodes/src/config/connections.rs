@@ -106,8 +106,8 @@ macro_rules! connection_keys {
                 "maxConnections",
                 connections.most,
                 whole(1..=1_000_000),
-                "Hotfire's own: connections at once; one more is closed. No more than `ulimit -n`, less \
-                 256 for the store."
+                "Hotfire's own: connections at once; one more is closed. No more than `ulimit -n`, \
+                 less 256 for the store."
             ),
             key!(
                 $conf,
