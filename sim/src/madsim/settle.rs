@@ -17,6 +17,7 @@ use hotfire_storage::text::Text;
 use super::faults::Faults;
 use super::nodes::{Host, Last, reopened};
 use super::world::World;
+use crate::ledger::Strike;
 use crate::oracle::Verdict;
 use crate::oracle::metadata::check_offset;
 use crate::oracle::routes::{check_brokers, check_topic};
@@ -34,8 +35,6 @@ const QUIET: Duration = Duration::from_secs(45);
 const REST_MAX: Duration = Duration::from_secs(400);
 /// So long a stop may take: its grace, and the leave of the name servers.
 const STOP_MAX: Duration = Duration::from_secs(10);
-/// So many failed files a store has at most: each stop may be told of one.
-const STOPS: u32 = 30;
 /// How long a question may take when nothing fails.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -151,14 +150,16 @@ pub(super) async fn stop(world: &World, faults: &mut Faults, digest: &mut Digest
 }
 
 /// Stops a server. A page whose spontaneous writeback failed before all was healed is told of by
-/// the next sync, which may be one of the stop's: then the server is started and stopped again.
+/// the next sync, which may be one of the stop's: then the server is started and stopped again. A
+/// stop ends with the first that it is told of.
 async fn stopped(
     world: &World,
     faults: &mut Faults,
     server: usize,
     host: &Host,
 ) -> Result<Last, Violation> {
-    for _ in 0..STOPS {
+    let untold = world.run.ledger.count(Strike::DiskWritebackFailed);
+    for _ in 0..=untold {
         host.ask_to_stop();
         let start = world.now();
         while !host.has_exited.load(Ordering::Relaxed) {
@@ -175,5 +176,6 @@ async fn stopped(
             rt::sleep(LOOK).await;
         }
     }
-    Err(Violation::new("a stop in peace succeeds", format!("{}: not in {STOPS} times", host.name)))
+    let why = format!("{}: failed, and again for each of {untold} failed writebacks", host.name);
+    Err(Violation::new("a stop in peace succeeds", why))
 }
