@@ -51,7 +51,8 @@ impl<D: Disk> Recovery<'_, D> {
                 self.disk.perform(Op::Sync { file, from, to })?;
             }
             // Queues and index have their turn meanwhile: nothing is said of them before the log.
-            for (file, from, to) in chain.parts(scanned_from.get(), kept) {
+            let from = scanned_from.get() / PAGE * PAGE;
+            for (file, from, to) in chain.parts(from, kept) {
                 self.syncs += 1;
                 self.disk.submit(Token(self.syncs), Op::Sync { file, from, to });
             }

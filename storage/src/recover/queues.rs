@@ -57,14 +57,13 @@ impl<D: Disk> Recovery<'_, D> {
         false
     }
 
-    /// Dispatches from `at` on, where the checkpoint's word on one of log and queues ends. Records
-    /// are checked from the beginning of that file on: rot at the log's end is not to be built on.
+    /// Goes on from `at`, where the checkpoint's word on one of log and queues ends. What lies below
+    /// is on the medium; to look for rot in the last file only would cost much and prove little.
     pub(super) fn go_on_from(&mut self, at: Physical) -> Plan {
         for (.., queue) in self.queues.iter_mut().filter(|(.., queue)| queue.ends_behind(at)) {
             queue.trim(self.disk, at);
         }
-        let scan_from = self.last_file_start(|start| start <= at).unwrap_or(at);
-        Plan { scan_from, dispatch_from: at }
+        Plan { scan_from: at, dispatch_from: at }
     }
 
     /// Ends each queue behind the units that the plan trusts.
