@@ -185,7 +185,9 @@ impl Files {
         let node = nodes.get_mut(inode).expect("it has a name");
         let Some(range) = node.media.rot(luck) else { return };
         luck.strike(Strike::DiskRotted, format_args!("{path} {range:?}"));
-        rotten.push((path.clone(), range));
+        // A file that is being replaced has two names.
+        let named = full.iter().filter(|(_, other)| other == inode);
+        rotten.extend(named.map(|(path, _)| (path.clone(), range.clone())));
     }
 
     /// Checks that memory and medium differ only where they are known to.

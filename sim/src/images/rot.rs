@@ -117,14 +117,15 @@ fn check(
     file_len: u64,
 ) -> Verdict {
     let end = store.written().end().get();
-    // Above the mark rot is a torn tail; so is all that follows it.
-    let torn = rotten.log.iter().filter_map(|(from, _)| {
-        let behind = known.records().partition_point(|record| record.end() <= *from);
+    // Above the mark rot is a torn tail; so is all that follows it. Of what has rotted on both sides
+    // of the mark, a start need not look at what lies below.
+    let above = rotten.log.iter().filter(|(_, to)| *to > mark).map(|(from, _)| mark.max(*from));
+    let torn = above.map(|from| {
+        let behind = known.records().partition_point(|record| record.end() <= from);
         let struck = known.records().get(behind).map(|record| record.span.at.get());
         // Between two records lies a blank one.
         let before = behind.checked_sub(1).map_or(0, |last| known.records()[last].end());
-        let start = struck.filter(|at| at <= from).unwrap_or(before);
-        (start >= mark).then_some(start)
+        struck.filter(|at| *at <= from).unwrap_or(before)
     });
     let least = torn.min().unwrap_or(u64::MAX).min(known.flushed);
     if end < least {
