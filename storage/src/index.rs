@@ -37,7 +37,7 @@ use crate::commit_log::CommitLog;
 use crate::dispatch::Facts;
 use crate::position::Physical;
 use crate::record::{Crc, Verdict};
-use crate::seam::{Disk, Fault, FileId, Memory, Op};
+use crate::seam::{Disk, Fault, FileId, Memory, Op, sync_each};
 use crate::settings::Settings;
 use crate::time::Wall;
 
@@ -400,9 +400,7 @@ impl Index {
 
     pub(crate) fn sync_all<D: Disk>(&mut self, disk: &mut D) -> Result<(), Fault> {
         let parts: Vec<_> = self.unsynced().collect();
-        for (file, from, to) in parts {
-            disk.perform(Op::Sync { file, from, to })?;
-        }
+        sync_each(disk, parts)?;
         let counts = self.counts();
         self.set_synced(&counts);
         Ok(())

@@ -3,7 +3,7 @@
 //! Nothing is lost and nothing fails unless a test [asks for it](PlainDisk::fail_allocations);
 //! power cuts and torn pages are the business of the simulator's disk.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -22,6 +22,7 @@ pub struct PlainDisk {
     refused: u64,
     total: u64,
     keep: bool,
+    untold: BTreeSet<String>,
 }
 
 impl PlainDisk {
@@ -55,6 +56,17 @@ impl PlainDisk {
         self.keep = fail;
     }
 
+    /// Pages of each file below `dir` were written in the background, and that failed: whoever
+    /// syncs the file next is told so, once, and be it another process.
+    pub fn fail_writebacks(&mut self, dir: &str) {
+        self.untold.extend(self.files.keys().filter(|path| path.starts_with(dir)).cloned());
+    }
+
+    /// Files of which nobody was told yet that they failed.
+    pub fn untold(&self) -> impl Iterator<Item = &str> {
+        self.untold.iter().map(String::as_str)
+    }
+
     /// From now on it says that it has so many bytes; 0: it says that it is empty.
     pub fn set_total(&mut self, bytes: u64) {
         self.total = bytes;
@@ -81,7 +93,7 @@ impl PlainDisk {
     /// The same files, seen by a new process: nothing is open, nothing is under way.
     #[must_use]
     pub fn reopened(&self) -> Self {
-        Self { files: self.files.clone(), ..Self::default() }
+        Self { files: self.files.clone(), untold: self.untold.clone(), ..Self::default() }
     }
 
     fn open_at(&mut self, path: &str) -> Done {
@@ -144,6 +156,10 @@ impl PlainDisk {
             Op::Sync { file, from, to } => {
                 let path = self.path(file);
                 assert!(from <= to && to <= self.files[path].len() as u64, "sync within {path}");
+                if let Some(path) = self.untold.take(&path.to_owned()) {
+                    let why = "a write in the background failed".to_owned();
+                    return Err(Fault::Io { op: "sync", path, why });
+                }
             }
             Op::Zero { file, from, to } => self.slot(file, from, to_usize(to - from)).fill(0),
         }

@@ -19,7 +19,7 @@ use crate::chain::Chain;
 use crate::consume_queue::Unit;
 use crate::position::{Physical, QueueOffset};
 use crate::queue_ext::{ExtUnit, Extension};
-use crate::seam::{Disk, Fault, Memory, Op};
+use crate::seam::{Disk, Fault, Memory, sync_each};
 use crate::time::Wall;
 use crate::{batch_queue, consume_queue};
 
@@ -484,12 +484,9 @@ impl Queue {
             self.make_room(disk)?;
             self.drain(disk);
         }
-        self.ext.as_mut().map_or(Ok(()), |ext| ext.sync(disk, ext.end()))?;
+        let ext = self.ext.as_mut().map_or(Ok(()), |ext| ext.sync(disk, ext.end()));
         self.cut_unused(disk)?;
-        let parts: Vec<_> = self.chain.parts(self.synced, self.end).collect();
-        for (file, from, to) in parts {
-            disk.perform(Op::Sync { file, from, to })?;
-        }
+        ext.and(sync_each(disk, self.chain.parts(self.synced, self.end)))?;
         self.synced = self.end;
         Ok(())
     }

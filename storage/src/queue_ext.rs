@@ -13,7 +13,7 @@
 
 use crate::chain::Chain;
 use crate::queue::Rest;
-use crate::seam::{Disk, Fault, FileId, Memory, Op};
+use crate::seam::{Disk, Fault, FileId, Memory, Op, sync_each};
 use crate::time::Wall;
 
 /// Bytes of a unit without a bitmap.
@@ -276,9 +276,7 @@ impl Extension {
     /// Makes durable on the spot what lies below `to` and is not. Boot and stop only.
     pub(crate) fn sync<D: Disk>(&mut self, disk: &mut D, to: u64) -> Result<(), Fault> {
         let parts: Vec<_> = self.chain.parts(self.synced, to).collect();
-        for (file, from, to) in parts {
-            disk.perform(Op::Sync { file, from, to })?;
-        }
+        sync_each(disk, parts)?;
         self.synced = self.end;
         Ok(())
     }

@@ -126,6 +126,31 @@ pub enum Done {
     },
 }
 
+/// Syncs each part on the spot, and reports the first failure. It goes on behind one: a disk tells of
+/// a write that failed once, and of each file on its own, so what the rest has to tell would fail the
+/// next process, and the one behind it.
+pub(crate) fn sync_each<D: Disk>(
+    disk: &mut D,
+    parts: impl IntoIterator<Item = (FileId, u64, u64)>,
+) -> Result<(), Fault> {
+    each(parts, |(file, from, to)| disk.perform(Op::Sync { file, from, to }).map(drop))
+}
+
+/// Does all, whatever fails, and reports the first failure. A crash ends it.
+pub(crate) fn each<T>(
+    items: impl IntoIterator<Item = T>,
+    mut act: impl FnMut(T) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut outcome = Ok(());
+    for item in items {
+        match act(item) {
+            Err(Fault::Crashed) => return Err(Fault::Crashed),
+            done => outcome = outcome.and(done),
+        }
+    }
+    outcome
+}
+
 /// How full a file system is, in bytes, as `df` counts: what is kept for the superuser is neither
 /// used nor part of the whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

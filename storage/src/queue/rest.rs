@@ -15,7 +15,7 @@
 
 use super::Queue;
 use crate::position::Physical;
-use crate::seam::{Disk, Fault, Memory, Op};
+use crate::seam::{Disk, Fault, Memory, Op, sync_each};
 
 /// What is to be made sure of behind the last unit of each queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,11 @@ impl Queue {
     /// Makes what follows the end read as zero, deletes the files behind, and makes durable what
     /// has to be.
     pub(crate) fn settle<D: Disk>(&mut self, disk: &mut D, rest: Rest) -> Result<(), Fault> {
-        self.ext.as_mut().map_or(Ok(()), |ext| ext.settle(disk, rest))?;
+        let ext = self.ext.as_mut().map_or(Ok(()), |ext| ext.settle(disk, rest));
+        ext.and(self.settle_units(disk, rest))
+    }
+
+    fn settle_units<D: Disk>(&mut self, disk: &mut D, rest: Rest) -> Result<(), Fault> {
         self.cut_unused(disk)?;
         match rest {
             Rest::Known if self.synced == self.end && !self.tail_is_used(disk) => {}
@@ -112,7 +116,6 @@ impl Queue {
     }
 
     fn sync_from<D: Disk>(&self, disk: &mut D, at: u64) -> Result<(), Fault> {
-        let mut parts = self.chain.parts(at, self.chain.room_end());
-        parts.try_for_each(|(file, from, to)| disk.perform(Op::Sync { file, from, to }).map(drop))
+        sync_each(disk, self.chain.parts(at, self.chain.room_end()))
     }
 }

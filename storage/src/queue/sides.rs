@@ -108,10 +108,16 @@ impl Queue {
         from < to
     }
 
-    /// The first part of what is to be made durable, as far as it lies below `end`, and the
+    /// The first part of what is to be made durable, as far as it lies in `from..end`, and the
     /// position behind it.
-    pub(crate) fn next_unsynced(&self, side: Side, end: u64) -> Option<((FileId, u64, u64), u64)> {
-        let (from, to) = self.unsynced(side);
+    pub(crate) fn next_unsynced(
+        &self,
+        side: Side,
+        from: u64,
+        end: u64,
+    ) -> Option<((FileId, u64, u64), u64)> {
+        let (unsynced, to) = self.unsynced(side);
+        let from = from.max(unsynced);
         let chain = self.chain(side)?;
         let part = chain.parts(from, end.min(to)).next()?;
         let behind = from.max(chain.start()) - part.1 + part.2;

@@ -4,7 +4,7 @@ use super::Recovery;
 use crate::checkpoint::{self, Durable};
 use crate::position::Physical;
 use crate::queue::Rest;
-use crate::seam::{Disk, Fault, Op, Token};
+use crate::seam::{Disk, Fault, Op, Token, sync_each};
 
 /// What the kernel marks clean or dirty, in bytes. Files begin at multiples of it in memory.
 const PAGE: u64 = 4096;
@@ -47,9 +47,7 @@ impl<D: Disk> Recovery<'_, D> {
             self.write_again(scanned_from, end);
             let chain = &self.log.chain;
             let kept = (chain.file_start(end.get()) + chain.file_len()).min(room_end);
-            for (file, from, to) in chain.parts(kept, room_end) {
-                self.disk.perform(Op::Sync { file, from, to })?;
-            }
+            sync_each(self.disk, chain.parts(kept, room_end))?;
             // Queues and index have their turn meanwhile: nothing is said of them before the log.
             let from = scanned_from.get() / PAGE * PAGE;
             for (file, from, to) in chain.parts(from, kept) {
@@ -65,15 +63,16 @@ impl<D: Disk> Recovery<'_, D> {
     /// Waits until all of the log is on the medium.
     pub(super) fn await_log(&mut self) -> Result<(), Fault> {
         let Some((file, at)) = self.log.chain.locate(self.log.chain.start()) else { return Ok(()) };
+        let mut synced = Ok(());
         while self.syncs > 0 {
             // Of nothing, but behind all that was asked for before.
             self.disk.perform(Op::Sync { file, from: at, to: at })?;
             while let Some((_, outcome)) = self.disk.poll() {
-                outcome?;
+                synced = synced.and(outcome.map(drop));
                 self.syncs -= 1;
             }
         }
-        Ok(())
+        synced
     }
 
     /// Makes what may not be on the medium dirty, so that the sync to come writes it. After a sync

@@ -5,7 +5,7 @@ use super::{Plan, Recovery, Stage};
 use crate::checkpoint::Checkpoint;
 use crate::position::Physical;
 use crate::queue::{Rest, Side};
-use crate::seam::{Disk, Fault, Op};
+use crate::seam::{Disk, Fault, Op, each};
 
 /// Exists while a start makes zeros of units whose records are gone.
 const MENDING: &str = "mending";
@@ -80,7 +80,7 @@ impl<D: Disk> Recovery<'_, D> {
         }
         let (total, records) = (self.queues.iter().count() as u64, self.opened.records);
         self.teller.begin(Stage::Settle, total, records);
-        for (done, (.., queue)) in (0..).zip(self.queues.iter_mut()) {
+        each((0..).zip(self.queues.iter_mut()), |(done, (.., queue))| {
             self.teller.done(done, records);
             if rest != Rest::Read && queue.last(self.disk).is_some_and(|unit| unit.span.at >= end) {
                 queue.trim(self.disk, end);
@@ -89,8 +89,8 @@ impl<D: Disk> Recovery<'_, D> {
             if rest != Rest::Read || queue.is_dirty(Side::Units) {
                 queue.correct_min(self.disk, log_start);
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// From here on what reads as zero behind a queue may not be zero on the medium: whoever finds

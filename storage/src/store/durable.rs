@@ -7,7 +7,7 @@ use crate::checkpoint;
 use crate::position::{Flushed, Physical, Written};
 use crate::queue::Side;
 use crate::recover::ABORT;
-use crate::seam::{Disk, Fault, FileId, Op};
+use crate::seam::{Disk, Fault, FileId, Op, each, sync_each};
 use crate::text::Text;
 use crate::time::Wall;
 
@@ -23,13 +23,14 @@ pub(super) struct LogSync {
 }
 
 /// A sync of the queues, under way: one part at a time. The disk works in order, and a sync of
-/// the log, for which senders wait, must not stand behind one of every queue there is.
+/// the log, for which senders wait, must not stand behind one of every queue there is. It goes on
+/// behind a part that failed, as [`sync_each`] does, and for the same reason.
 #[derive(Debug)]
 pub(super) struct QueueSync {
     /// What is not done, extensions before the units that point at them.
     todo: VecDeque<Dirty>,
-    /// What the part under way makes durable of the first of them.
-    upto: u64,
+    /// Why the first part failed that did. Nothing is claimed any more.
+    failed: Option<Fault>,
     /// Parts of index files that are not submitted.
     index: VecDeque<(FileId, u64, u64)>,
     /// What of the index is durable when all is done.
@@ -44,13 +45,15 @@ pub(super) struct QueueSync {
     ends: Option<u64>,
 }
 
-/// One side of a queue, and where it ended when the sync began.
+/// One side of a queue: what was tried lies below `upto`, and the side ended at `end` when the sync
+/// began.
 #[derive(Debug)]
 struct Dirty {
     topic: Text,
     id: i32,
     life: u64,
     side: Side,
+    upto: u64,
     end: u64,
 }
 
@@ -170,11 +173,11 @@ impl<D: Disk> Store<D> {
         let dirty = sides.filter(|((.., queue), side)| queue.is_dirty(*side));
         let todo = dirty.map(|((topic, id, queue), side)| {
             let (topic, life, end) = (topic.into(), queue.life, queue.end(side));
-            Dirty { topic, id, life, side, end }
+            Dirty { topic, id, life, side, upto: 0, end }
         });
         self.queue_sync = Some(QueueSync {
             todo: todo.collect(),
-            upto: 0,
+            failed: None,
             index: self.index.unsynced().collect(),
             indexed: self.indexed_now(),
             is_abandoned: false,
@@ -199,11 +202,11 @@ impl<D: Disk> Store<D> {
     /// meanwhile have nothing to be made durable.
     fn sync_next_part(&mut self) {
         let sync = self.queue_sync.as_mut().expect("a sync of the queues runs");
-        while let Some(Dirty { topic, id, life, side, end }) = sync.todo.front() {
+        while let Some(Dirty { topic, id, life, side, upto, end }) = sync.todo.front_mut() {
             let queue = self.queues.get(topic, *id).filter(|queue| queue.life == *life);
-            let part = queue.and_then(|queue| queue.next_unsynced(*side, *end));
-            if let Some(((file, from, to), upto)) = part {
-                sync.upto = upto;
+            let part = queue.and_then(|queue| queue.next_unsynced(*side, *upto, *end));
+            if let Some(((file, from, to), behind)) = part {
+                *upto = behind;
                 self.ops.submit(&mut self.disk, Task::SyncQueue, Op::Sync { file, from, to });
                 return;
             }
@@ -214,6 +217,11 @@ impl<D: Disk> Store<D> {
                 self.ops.submit(&mut self.disk, Task::SyncQueue, Op::Sync { file, from, to });
                 return;
             }
+        }
+        if let Some(fault) = sync.failed.take() {
+            self.queue_sync = None;
+            self.events.push_back(StoreEvent::QueuesSynced(Err(fault)));
+            return;
         }
         let (queued, logics, ends) = (sync.queued, sync.logics, sync.ends);
         let indexed = std::mem::take(&mut sync.indexed);
@@ -226,17 +234,16 @@ impl<D: Disk> Store<D> {
     pub(super) fn queue_synced(&mut self, outcome: Result<(), Fault>) {
         let sync = self.queue_sync.as_mut().expect("a part belongs to a sync");
         if let Err(fault) = outcome {
-            self.queue_sync = None;
             self.broken.get_or_insert(fault.clone());
-            self.events.push_back(StoreEvent::QueuesSynced(Err(fault)));
-            return;
+            sync.failed.get_or_insert(fault);
         }
         // Parts of the index come behind those of the queues.
-        if let Some(Dirty { topic, id, life, side, .. }) = sync.todo.front()
+        if sync.failed.is_none()
+            && let Some(Dirty { topic, id, life, side, upto, .. }) = sync.todo.front()
             && let Some(queue) = self.queues.get_mut(topic, *id)
             && queue.life == *life
         {
-            queue.set_synced(*side, sync.upto);
+            queue.set_synced(*side, *upto);
         }
         if sync.is_abandoned {
             self.queue_sync = None;
@@ -297,15 +304,11 @@ impl<D: Disk> Store<D> {
             return Err(fault.clone());
         }
         let (from, end) = (self.flushed.end().get(), self.written().end());
-        let parts: Vec<_> = self.log.chain.parts(from - from % PAGE, end.get()).collect();
-        for (file, from, to) in parts {
-            self.disk.perform(Op::Sync { file, from, to })?;
-        }
+        let parts = self.log.chain.parts(from - from % PAGE, end.get());
+        let log = sync_each(&mut self.disk, parts);
+        let queues = each(self.queues.iter_mut(), |(.., queue)| queue.finish(&mut self.disk));
+        log.and(queues).and(self.index.finish(&mut self.disk, &self.log))?;
         self.flushed = Flushed::upto(end);
-        for (.., queue) in self.queues.iter_mut() {
-            queue.finish(&mut self.disk)?;
-        }
-        self.index.finish(&mut self.disk, &self.log)?;
         let indexed = self.indexed_now();
         self.move_checkpoint((end, self.queues.ends()), self.newest.0, &indexed);
         let bytes = &self.checkpoint.encode();

@@ -1,6 +1,7 @@
 //! Syncs, and what they stand in the way of.
 
 use super::*;
+use crate::recover::recover;
 
 const TOPICS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -54,4 +55,45 @@ fn a_stop_during_a_sync_of_the_queues_is_a_clean_one() {
     let (store, opened) = open(store.into_disk().reopened());
     assert_eq!((opened.clean, opened.dispatched), (true, 0));
     assert!(TOPICS.iter().all(|topic| bodies(&store, topic).len() == 12));
+}
+
+/// A disk tells of each file on its own: were the first failure the end of it, there would be as many
+/// stops and starts as files.
+#[test]
+fn a_sync_of_the_queues_hears_of_all_files_that_failed() {
+    let mut store = dirty();
+    ["consumequeue/", "index/"].map(|dir| store.disk_mut().fail_writebacks(dir));
+    assert!(store.disk().untold().count() > TOPICS.len());
+    let before = store.checkpoint;
+    store.sync_queues();
+    assert!(matches!(events(&mut store)[..], [StoreEvent::QueuesSynced(Err(_))]));
+    assert_eq!(store.disk().untold().next(), None);
+    assert_eq!(store.checkpoint, before, "nothing is claimed");
+    assert!(store.queues.iter().all(|(.., queue)| queue.is_dirty(Side::Units)), "nor believed");
+    // Whatever was told: the next process writes it again.
+    let (store, opened) = open(store.into_disk().reopened());
+    assert_eq!((opened.clean, opened.dispatched), (false, 60));
+    store.verify_all().expect("queues follow the log");
+}
+
+#[test]
+fn a_stop_and_few_starts_hear_of_all_files_that_failed() {
+    let mut store = dirty();
+    let ahead = format!("commitlog/{:020}", store.log.chain.room_end() - 1024);
+    store.disk_mut().fail_writebacks("");
+    store.close().expect_err("it is told");
+    let mut disk = store.into_disk().reopened();
+    let untold = |disk: &PlainDisk| disk.untold().any(|path| path.contains('/') && path != ahead);
+    assert!(!untold(&disk));
+    // A start that takes nothing for granted.
+    disk.take_file("checkpoint");
+    disk.fail_writebacks("");
+    let mut failed = 0;
+    while let Err(refusal) = recover(&mut disk, &settings(), &|_| false, &mut ()) {
+        assert!(matches!(refusal, OpenError::Disk(_)), "{refusal}");
+        disk = disk.reopened();
+        failed += 1;
+    }
+    assert!(!untold(&disk));
+    assert_eq!(failed, 2, "one for queues and log, one for the index");
 }
