@@ -62,7 +62,9 @@ fn a_stop_during_a_sync_of_the_queues_is_a_clean_one() {
 #[test]
 fn a_sync_of_the_queues_hears_of_all_files_that_failed() {
     let mut store = dirty();
-    ["consumequeue/", "index/"].map(|dir| store.disk_mut().fail_writebacks(dir));
+    for dir in ["consumequeue/", "index/"] {
+        store.disk_mut().fail_writebacks(dir);
+    }
     assert!(store.disk().untold().count() > TOPICS.len());
     let before = store.checkpoint;
     store.sync_queues();
