@@ -124,9 +124,14 @@ impl SimDisk {
 
     /// What this process sees: every path and its bytes.
     pub fn seen(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut seen = self.medium.lock().files.seen();
+        self.seen_where(|_| true)
+    }
+
+    /// The same, of some paths.
+    pub fn seen_where(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Vec<u8>> {
+        let mut seen = self.medium.lock().files.seen(&wanted);
         for Mapping { path, cache, .. } in &self.files {
-            if let Some(cache) = cache {
+            if let Some(cache) = cache.as_ref().filter(|_| wanted(path)) {
                 seen.insert(path.clone(), cache.bytes.clone());
             }
         }

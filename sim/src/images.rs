@@ -20,6 +20,7 @@
 //! digests compare as everywhere. A [`sweep`] makes images of every snapshot of a workload, and
 //! names the one that fails by a tape for the ring.
 
+mod behind;
 mod judge;
 mod model;
 mod rot;

@@ -156,7 +156,8 @@ impl PlainDisk {
             Op::Sync { file, from, to } => {
                 let path = self.path(file);
                 assert!(from <= to && to <= self.files[path].len() as u64, "sync within {path}");
-                if let Some(path) = self.untold.take(&path.to_owned()) {
+                let path = path.to_owned();
+                if self.untold.remove(&path) {
                     let why = "a write in the background failed".to_owned();
                     return Err(Fault::Io { op: "sync", path, why });
                 }

@@ -247,12 +247,8 @@ impl Extension {
     /// bytes that are none.
     pub(crate) fn settle<D: Disk>(&mut self, disk: &mut D, rest: Rest) -> Result<(), Fault> {
         self.chain.cut(disk, self.end)?;
-        let is_done = match rest {
-            Rest::Known => self.synced == self.end && !self.tail_is_used(disk),
-            Rest::Read => !self.has_rest(disk),
-            Rest::Unknown => false,
-        };
-        if is_done {
+        let is_synced = rest == Rest::Read || (rest == Rest::Known && self.synced == self.end);
+        if is_synced && !self.has_rest(disk, rest) {
             return Ok(());
         }
         let tail: Vec<_> = self.chain.parts(self.end, self.chain.room_end()).collect();
@@ -262,15 +258,12 @@ impl Extension {
         self.sync(disk, self.chain.room_end())
     }
 
-    /// Does anything follow the last unit?
-    pub(crate) fn has_rest(&self, memory: &impl Memory) -> bool {
-        let mut rest = self.chain.parts(self.end, self.chain.room_end());
-        rest.any(|(file, from, to)| !memory.is_zero(file, from, to))
-    }
-
-    fn tail_is_used(&self, memory: &impl Memory) -> bool {
-        let mut tail = self.chain.parts(self.end, self.end + UNIT_LEN);
-        tail.any(|(file, from, to)| !memory.is_zero(file, from, to))
+    /// Does anything follow the last unit, as far as one has to look?
+    pub(crate) fn has_rest(&self, memory: &impl Memory, rest: Rest) -> bool {
+        let is_known = rest == Rest::Known && self.synced == self.end;
+        let to = if is_known { self.end + UNIT_LEN } else { self.chain.room_end() };
+        let mut parts = self.chain.parts(self.end, to);
+        parts.any(|(file, from, to)| !memory.is_zero(file, from, to))
     }
 
     /// Makes durable on the spot what lies below `to` and is not. Boot and stop only.

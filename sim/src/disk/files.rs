@@ -204,9 +204,9 @@ impl Files {
     }
 
     /// What is durable: every path and its bytes.
-    pub(super) fn durable(&self) -> BTreeMap<String, Vec<u8>> {
+    pub(super) fn durable(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Vec<u8>> {
         let table = &self.names.durable;
-        let paths = table.paths.iter();
+        let paths = table.paths.iter().filter(|(path, _)| wanted(path));
         paths
             .map(|(path, inode)| (path.clone(), self.nodes[inode].media.load(table.len(*inode))))
             .collect()
@@ -231,10 +231,10 @@ impl Files {
     }
 
     /// What processes see, as far as no process has it mapped.
-    pub(super) fn seen(&mut self) -> BTreeMap<String, Vec<u8>> {
-        let paths: Vec<_> = self.names.live.paths.clone().into_iter().collect();
-        let at_home = paths.into_iter().filter(|(_, inode)| !self.nodes[inode].mapped);
-        let at_home: Vec<_> = at_home.collect();
+    pub(super) fn seen(&mut self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Vec<u8>> {
+        let paths = self.names.live.paths.iter();
+        let at_home = paths.filter(|(path, inode)| wanted(path) && !self.nodes[inode].mapped);
+        let at_home: Vec<_> = at_home.map(|(path, inode)| (path.clone(), *inode)).collect();
         at_home.into_iter().map(|(path, inode)| (path, self.cached(inode).bytes.clone())).collect()
     }
 

@@ -149,13 +149,18 @@ impl Medium {
 
     /// What is durable at this moment: every path and its bytes.
     pub fn durable(&self) -> BTreeMap<String, Vec<u8>> {
-        self.lock().files.durable()
+        self.durable_where(|_| true)
+    }
+
+    /// The same, of some paths.
+    pub fn durable_where(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Vec<u8>> {
+        self.lock().files.durable(wanted)
     }
 
     /// What a process would see that starts now: every path and its bytes. Files that a process has
     /// mapped are known to its [`SimDisk::seen`].
     pub fn seen(&self) -> BTreeMap<String, Vec<u8>> {
-        self.lock().files.seen()
+        self.lock().files.seen(|_| true)
     }
 
     /// What has rotted so far: paths, and bytes of them.

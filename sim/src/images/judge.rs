@@ -6,6 +6,7 @@ use hotfire_storage::seam::Fault;
 use hotfire_storage::time::Mono;
 use hotfire_storage::{OpenError, Settings, Store, StoreEvent};
 
+use super::behind;
 use super::model::{Known, Print};
 use super::workload::{Cut, INNER, Source, is_batch};
 use crate::choose::{Choose, Stream};
@@ -86,6 +87,7 @@ impl Image<'_> {
         }
         let mut store = self.open()?;
         let found = known.check(&mut store, self.court.file_len())?;
+        behind::check(&store)?;
         let print = Print::of(&store);
         drop(store);
         self.again(known, &print)?;
@@ -191,6 +193,6 @@ impl Image<'_> {
         drop(store);
         let mut store = self.open()?;
         known.check(&mut store, self.court.file_len())?;
-        Ok(())
+        behind::check(&store)
     }
 }

@@ -69,10 +69,21 @@ impl Queue {
         parts.all(|(file, from, to)| memory.is_zero(file, from, to))
     }
 
-    /// Does anything follow the last unit, or that of the extension?
-    pub(crate) fn has_rest(&mut self, memory: &impl Memory) -> bool {
+    /// Does anything follow the last unit, or that of the extension, that is going to be zeros?
+    pub(crate) fn has_rest(&mut self, memory: &impl Memory, rest: Rest) -> bool {
+        let has_ext = self.ext.as_ref().is_some_and(|ext| ext.has_rest(memory, rest));
+        has_ext
+            || if self.is_known(rest) { self.tail_is_used(memory) } else { !self.is_zero(memory) }
+    }
+
+    /// Is one unit behind the last one enough to look at?
+    fn is_known(&self, rest: Rest) -> bool {
+        rest == Rest::Known && self.synced == self.end
+    }
+
+    fn is_zero(&mut self, memory: &impl Memory) -> bool {
         self.is_rest_zero = self.is_rest_zero || self.is_zero_from(memory, self.end);
-        !self.is_rest_zero || self.ext.as_ref().is_some_and(|ext| ext.has_rest(memory))
+        self.is_rest_zero
     }
 
     /// Makes what follows the end read as zero, deletes the files behind, and makes durable what
@@ -85,7 +96,7 @@ impl Queue {
     fn settle_units<D: Disk>(&mut self, disk: &mut D, rest: Rest) -> Result<(), Fault> {
         self.cut_unused(disk)?;
         match rest {
-            Rest::Known if self.synced == self.end && !self.tail_is_used(disk) => {}
+            Rest::Known if self.is_known(rest) && !self.tail_is_used(disk) => {}
             Rest::Read if self.is_rest_zero => {}
             Rest::Read => drop(self.clear_rest(disk, Rest::Read)?),
             Rest::Known | Rest::Unknown => {

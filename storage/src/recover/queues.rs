@@ -4,7 +4,7 @@ use super::load::Before;
 use super::{Plan, Recovery, Stage};
 use crate::checkpoint::Checkpoint;
 use crate::position::Physical;
-use crate::queue::{Rest, Side};
+use crate::queue::{Queue, Rest, Side};
 use crate::seam::{Disk, Fault, Op, each};
 
 /// Exists while a start makes zeros of units whose records are gone.
@@ -75,16 +75,23 @@ impl<D: Disk> Recovery<'_, D> {
 
     pub(super) fn settle_queues(&mut self, end: Physical) -> Result<(), Fault> {
         let (log_start, rest) = (self.log.start(), self.rest);
-        if self.defers() && self.queues.iter_mut().any(|(.., queue)| queue.has_rest(self.disk)) {
+        if rest != Rest::Read {
+            for (.., queue) in self.queues.iter_mut() {
+                if queue.last(self.disk).is_some_and(|unit| unit.span.at >= end) {
+                    queue.trim(self.disk, end);
+                }
+            }
+        }
+        // Where a next start would take zeros for durable.
+        let is_believed = self.checkpoint.durable.is_some_and(|durable| durable.ends.is_some());
+        let has_rest = |(.., queue): (_, _, &mut Queue)| queue.has_rest(self.disk, rest);
+        if is_believed && self.queues.iter_mut().any(has_rest) {
             self.leave_word()?;
         }
         let (total, records) = (self.queues.iter().count() as u64, self.opened.records);
         self.teller.begin(Stage::Settle, total, records);
         each((0..).zip(self.queues.iter_mut()), |(done, (.., queue))| {
             self.teller.done(done, records);
-            if rest != Rest::Read && queue.last(self.disk).is_some_and(|unit| unit.span.at >= end) {
-                queue.trim(self.disk, end);
-            }
             queue.settle(self.disk, rest)?;
             if rest != Rest::Read || queue.is_dirty(Side::Units) {
                 queue.correct_min(self.disk, log_start);
