@@ -401,7 +401,7 @@ impl World<'_> {
             }
             Effect::Register => {
                 (0..self.names.len()).for_each(|name| self.register(at, name));
-                Ok(())
+                self.check_told(at)
             }
         }
     }

@@ -2,9 +2,11 @@
 
 use hotfire_core::broker::Input;
 use hotfire_core::domain::{DataVersion, NameRequest};
+use hotfire_storage::documents::TOPICS;
 
 use super::net::Parcel;
 use super::{Actor, Event, World};
+use crate::oracle::{Verdict, routes};
 use crate::workload::Ask;
 
 /// How long a broker's driver waits for a name server.
@@ -45,6 +47,15 @@ impl World<'_> {
         );
         let timeout = Event::Timeout { broker: at, life, name, opaque };
         self.at(self.now + NAME_PATIENCE, timeout);
+    }
+
+    pub(super) fn check_told(&self, at: usize) -> Verdict {
+        let node = &self.brokers[at];
+        let broker = node.broker.as_ref().expect("it has just asked for it").registration();
+        // The table, or the version before it: that is read where a replacement stopped half-way.
+        let saved = node.medium.durable_where(|path| path.strip_prefix(TOPICS).is_some());
+        let table = saved.get(TOPICS).or_else(|| saved.get(&format!("{TOPICS}.bak")));
+        routes::check_told(&broker.broker.broker_name, &broker.topics, table.map(Vec::as_slice))
     }
 
     /// The connection to a name server is no more: what was said over it has no answer.
