@@ -126,9 +126,9 @@ pub enum Done {
     },
 }
 
-/// Syncs each part on the spot, and reports the first failure. It goes on behind one: a disk tells of
-/// a write that failed once, and of each file on its own, so what the rest has to tell would fail the
-/// next process, and the one behind it.
+/// Syncs each part on the spot, and reports the first failure. It goes on behind one: a disk tells
+/// of a write that failed once, and of each file on its own, so what the rest has to tell would
+/// fail the next process, and the one behind it.
 pub(crate) fn sync_each<D: Disk>(
     disk: &mut D,
     parts: impl IntoIterator<Item = (FileId, u64, u64)>,

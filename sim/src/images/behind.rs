@@ -1,4 +1,5 @@
-//! What lies behind the last unit of each queue: nothing, for those who read on until a unit is zero.
+//! What lies behind the last unit of each queue: nothing, for those who read on until a unit is
+//! zero.
 //!
 //! That is how Apache finds the end of a queue, and what a start of ours builds on after a crash
 //! (`storage/src/queue/rest.rs`): it writes nothing where it reads zeros, so what it reads and what

@@ -117,8 +117,8 @@ fn check(
     file_len: u64,
 ) -> Verdict {
     let end = store.written().end().get();
-    // Above the mark rot is a torn tail; so is all that follows it. Of what has rotted on both sides
-    // of the mark, a start need not look at what lies below.
+    // Above the mark rot is a torn tail; so is all that follows it. Of what has rotted on both
+    // sides of the mark, a start need not look at what lies below.
     let above = rotten.log.iter().filter(|(_, to)| *to > mark).map(|(from, _)| mark.max(*from));
     let torn = above.map(|from| {
         let behind = known.records().partition_point(|record| record.end() <= from);

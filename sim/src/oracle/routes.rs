@@ -22,9 +22,9 @@ pub fn check_brokers(name_server: usize, listed: &ClusterInfo, alive: &BTreeSet<
     Err(Violation::new(ORACLE, detail))
 }
 
-/// Checks that a topic of clients which a broker tells name servers of is in the topic table that the medium
-/// holds at that moment: a producer that follows the route to a broker which lost the topic makes
-/// another one of it. The medium's durable image is asked, not the broker.
+/// Checks that a topic of clients which a broker tells name servers of is in the topic table that
+/// the medium holds at that moment: a producer that follows the route to a broker which lost the
+/// topic makes another one of it. The medium's durable image is asked, not the broker.
 pub fn check_told(broker: &str, told: &[RegisteredTopic], table: Option<&[u8]>) -> Verdict {
     let table = table.map(serde_json::from_slice::<serde_json::Value>).transpose();
     let table = table.map_err(|error| Violation::new(TOLD, format_args!("{broker}: {error}")))?;

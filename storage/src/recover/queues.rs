@@ -57,8 +57,9 @@ impl<D: Disk> Recovery<'_, D> {
         false
     }
 
-    /// Goes on from `at`, where the checkpoint's word on one of log and queues ends. What lies below
-    /// is on the medium; to look for rot in the last file only would cost much and prove little.
+    /// Goes on from `at`, where the checkpoint's word on one of log and queues ends. What lies
+    /// below is on the medium; to look for rot in the last file only would cost much and prove
+    /// little.
     pub(super) fn go_on_from(&mut self, at: Physical) -> Plan {
         for (.., queue) in self.queues.iter_mut().filter(|(.., queue)| queue.ends_behind(at)) {
             queue.trim(self.disk, at);

@@ -46,8 +46,8 @@ impl<D: Disk> Recovery<'_, D> {
         }
     }
 
-    /// Where the last record below `end` begins, and when it was stored. The checkpoint names one that
-    /// is not far from there; otherwise records are followed from their file's beginning.
+    /// Where the last record below `end` begins, and when it was stored. The checkpoint names one
+    /// that is not far from there; otherwise records are followed from their file's beginning.
     fn newest_below(&self, end: Physical) -> Option<(Physical, Wall)> {
         let file = self.last_file_start(|start| start < end)?;
         let named = u64::try_from(self.checkpoint.confirm).map(Physical::new).ok();

@@ -57,8 +57,8 @@ fn a_stop_during_a_sync_of_the_queues_is_a_clean_one() {
     assert!(TOPICS.iter().all(|topic| bodies(&store, topic).len() == 12));
 }
 
-/// A disk tells of each file on its own: were the first failure the end of it, there would be as many
-/// stops and starts as files.
+/// A disk tells of each file on its own: were the first failure the end of it, there would be as
+/// many stops and starts as files.
 #[test]
 fn a_sync_of_the_queues_hears_of_all_files_that_failed() {
     let mut store = dirty();
