@@ -11,9 +11,9 @@
 //! Queue units that point below `dispatch_from` are trusted; those behind are written again from
 //! the log. After a clean stop dispatching begins at the end of what the queues know. After a crash
 //! of ours it begins where the checkpoint's word on one of log and queues ends, if each queue ends
-//! there where the checkpoint says (see `queues`), and so does checking; otherwise with the last
-//! file that the checkpoint covers the beginning of. After a clean stop the log file is checked
-//! from its beginning in which that lies.
+//! there where the checkpoint says (see `queues`), and checking with the last record below;
+//! otherwise with the last file that the checkpoint covers the beginning of. After a clean stop the
+//! log file is checked from its beginning in which that lies.
 //!
 //! Before the first change the `abort` file is made durable, so a crash at any operation leads
 //! to a new recovery of the thorough kind; every step may be repeated. When it is done every

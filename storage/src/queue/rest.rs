@@ -52,6 +52,11 @@ impl Queue {
         Some(mark.add(&at.to_be_bytes()).add(topic.as_bytes()).0)
     }
 
+    /// Where the last unit's record begins.
+    pub(crate) fn last_at(&self) -> Option<Physical> {
+        self.last_at
+    }
+
     /// Does the last unit's record begin at `at` or behind it?
     pub(crate) fn ends_behind(&self, at: Physical) -> bool {
         self.last_at.is_some_and(|last| last >= at)

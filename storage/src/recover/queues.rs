@@ -5,6 +5,7 @@ use super::{Plan, Recovery, Stage};
 use crate::checkpoint::Checkpoint;
 use crate::position::Physical;
 use crate::queue::{Queue, Rest, Side};
+use crate::record::Verdict;
 use crate::seam::{Disk, Fault, Op, each};
 
 /// Exists while a start makes zeros of units whose records are gone.
@@ -57,14 +58,27 @@ impl<D: Disk> Recovery<'_, D> {
         false
     }
 
-    /// Goes on from `at`, where the checkpoint's word on one of log and queues ends. What lies
-    /// below is on the medium; to look for rot in the last file only would cost much and prove
-    /// little.
+    /// Goes on from `at`, where the checkpoint's word on one of log and queues ends, and checks
+    /// from the last record below on. More of what lies there is not looked at: it is on the
+    /// medium, and to look for rot in the last file only would cost much and prove little. But if
+    /// that does not begin as it should, it is not the file that it was, and is checked from its
+    /// beginning.
     pub(super) fn go_on_from(&mut self, at: Physical) -> Plan {
         for (.., queue) in self.queues.iter_mut().filter(|(.., queue)| queue.ends_behind(at)) {
             queue.trim(self.disk, at);
         }
-        Plan { scan_from: at, dispatch_from: at }
+        let known = self.queues.iter().filter_map(|(.., queue)| queue.last_at()).max();
+        let scan_from = match self.last_file_start(|start| start < at) {
+            Some(file) if self.is_sound(file) => known.map_or(file, |known| known.max(file)),
+            Some(file) => file,
+            None => at,
+        };
+        Plan { scan_from, dispatch_from: at }
+    }
+
+    fn is_sound(&self, at: Physical) -> bool {
+        let verdict = self.log.verdict(self.disk, at, self.crc_at(at, false));
+        matches!(verdict, Some(Verdict::Good(_) | Verdict::Blank { .. }))
     }
 
     /// Ends each queue behind the units that the plan trusts.

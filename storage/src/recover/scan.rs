@@ -6,19 +6,10 @@ use crate::position::Physical;
 use crate::queue::{Entry, Kind};
 use crate::record::{Crc, Record, Verdict};
 use crate::seam::{Disk, Fault};
-use crate::time::Wall;
 
 impl<D: Disk> Recovery<'_, D> {
     /// Reads record after record until one is bad, and dispatches them. Returns the log's end.
     pub(super) fn scan(&mut self, plan: Plan) -> Result<Physical, Fault> {
-        let end = self.follow(plan)?;
-        if self.newest.is_none() {
-            self.newest = self.newest_below(end);
-        }
-        Ok(end)
-    }
-
-    fn follow(&mut self, plan: Plan) -> Result<Physical, Fault> {
         self.opened.scanned_from = plan.scan_from;
         let mut at = plan.scan_from;
         let total = self.log.chain.room_end() - at.get();
@@ -44,27 +35,6 @@ impl<D: Disk> Recovery<'_, D> {
             self.put_all(targets, plan.dispatch_from > self.log.start())?;
             at = at.plus(u64::from(len));
         }
-    }
-
-    /// Where the last record below `end` begins, and when it was stored. The checkpoint names one
-    /// that is not far from there; otherwise records are followed from their file's beginning.
-    fn newest_below(&self, end: Physical) -> Option<(Physical, Wall)> {
-        let file = self.last_file_start(|start| start < end)?;
-        let named = u64::try_from(self.checkpoint.confirm).map(Physical::new).ok();
-        let named = named.filter(|at| (file..end).contains(at));
-        let (mut at, mut newest) = (named.unwrap_or(file), None);
-        while at < end {
-            let len = match self.log.verdict(self.disk, at, Crc::Skip) {
-                None | Some(Verdict::Bad(_)) => break,
-                Some(Verdict::Blank { len }) => len,
-                Some(Verdict::Good(record)) => {
-                    newest = Some((at, record.store_time()));
-                    record.size()
-                }
-            };
-            at = at.plus(u64::from(len));
-        }
-        newest
     }
 
     /// What must be right of a record at `at`. Of one that is no news it was looked at before

@@ -100,7 +100,7 @@ fn what_apache_appends_without_it_is_never_cut() {
     disk.put_file("checkpoint", checkpoint);
     // Were it a process of ours, nothing would have been appended without.
     let (_, opened) = open(disk.clone());
-    assert_eq!((opened.records, opened.cut), (0, Some(Damage::RecordCrc)));
+    assert_eq!((opened.records, opened.cut), (1, Some(Damage::RecordCrc)));
     disk.put_file("abort", b"4711".to_vec());
     let (store, opened) = open(disk);
     assert_eq!((opened.records, opened.cut), (2, None));
