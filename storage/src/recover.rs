@@ -406,6 +406,11 @@ impl<D: Disk> Recovery<'_, D> {
             }
             next.confirm = i64::try_from(at.get()).unwrap_or(i64::MAX);
         }
+        self.replace_checkpoint(next)
+    }
+
+    /// Durably, if it says anything else than the one that is there.
+    fn replace_checkpoint(&mut self, next: Checkpoint) -> Result<(), Fault> {
         if next != self.checkpoint {
             self.checkpoint = next;
             let bytes = &next.encode();

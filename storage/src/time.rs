@@ -49,6 +49,12 @@ impl Wall {
     pub const fn as_millis(self) -> i64 {
         self.0
     }
+
+    /// The last point before this one (saturating).
+    #[must_use]
+    pub const fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
 }
 
 /// Now, on both axes.

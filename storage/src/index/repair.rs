@@ -7,7 +7,8 @@
 //!
 //! Items are in the order of the log, so what is true is a first part of them; what follows is
 //! dropped and put again from the log. Judging reads a header, two items and a few records of the
-//! log a file, whatever its size; only the file that is cut is read as a whole.
+//! log a file, whatever its size. Read as a whole are the file that is cut, and those for which
+//! nothing but a time speaks.
 
 use super::{Behind, Header, ITEM_LEN, Index, IndexFile, Item, Name, Shape, hashes};
 use crate::commit_log::CommitLog;
@@ -29,7 +30,9 @@ pub(crate) struct Trust {
     pub(crate) last: Option<Physical>,
     /// The process before stopped in order: the header of a file that is not full is true.
     pub(crate) headers: bool,
-    /// Apache's process died: only full files are true that ended no later than this.
+    /// Apache's process died: only full files are true that ended no later than this. Not all of
+    /// them: a clock may have gone back since, and such a file may have been in the midst of being
+    /// written. They are compared with themselves.
     pub(crate) full_until: Option<Wall>,
 }
 
@@ -76,6 +79,7 @@ impl Index {
             file.is_sane(memory, shape)
                 && before.is_none_or(|before| before.header.last <= file.header.first)
                 && self.is_continued(memory, log, before, file.header.first)
+                && (trust.full_until.is_none() || file.check(memory, shape).is_ok())
         };
         let files = self.files.iter().enumerate();
         let kept = files.take_while(|(n, file)| is_true(*n, file) && follows(*n, file)).count();
@@ -183,6 +187,13 @@ impl Index {
             judged.kept -= 1;
             judged.cut = Some(file.header.next - 1);
         }
+    }
+
+    /// A file that is to be cut was full, and so had a time that Apache goes by: until when its
+    /// records were stored.
+    pub(crate) fn cut_full(&self, judged: &Judged) -> Option<Wall> {
+        let file = judged.cut.and(self.files.get(judged.kept))?;
+        file.is_full(self.shape?).then_some(file.header.end)
     }
 
     /// Lets go of every file but those that stay; newest first. The caller deletes them.

@@ -3,11 +3,12 @@
 //! Which files are believed depends on who was here before. After an orderly stop: all that they
 //! say. After a crash of ours: items that the checkpoint covers, and of slots nothing in the file
 //! that was being written. After a crash of Apache's: full files that its checkpoint covers by
-//! their time. The rest is put again from the log, so what is damaged or missing is never a reason
-//! not to start, and costs no more than reading the records that are concerned.
+//! their time, if they agree with themselves. The rest is put again from the log, so what is
+//! damaged or missing is never a reason not to start, and costs no more than reading the records
+//! that are concerned.
 
 use super::{Recovery, Stage};
-use crate::checkpoint::{self, Checkpoint, Durable};
+use crate::checkpoint::{Checkpoint, Durable};
 use crate::index::{Behind, Judged, Trust, keys_of};
 use crate::position::Physical;
 use crate::seam::{Disk, Fault, Op};
@@ -45,12 +46,16 @@ impl<D: Disk> Recovery<'_, D> {
             // A header that knows too little is not believed of its slots either.
             self.index.cut_newest(&mut judged);
         }
+        let ended = self.index.cut_full(&judged);
         let dropped = self.index.drop_behind(&judged);
         let is_less = |promise: Promise| resume.at < promise.indexed.min(end);
         let changes = resume.at < end || judged.cut.is_some() || !dropped.is_empty();
         if promise.is_none_or(is_less) && (changes || !unfit.is_empty()) {
             // Whoever finds the files half changed must not believe them.
             self.forsake_index(&judged, resume)?;
+        } else if let Some(ended) = ended.filter(|ended| *ended <= self.checkpoint.index) {
+            // It is full no more, and Apache would believe the time.
+            self.replace_checkpoint(Checkpoint { index: ended.before(), ..self.checkpoint })?;
         }
         if promise.is_some_and(|promise| promise.indexed <= end && is_less(promise)) {
             let first = dropped.last().map(|file| format!("{}/{}", self.index.dir(), file.name));
@@ -130,13 +135,7 @@ impl<D: Disk> Recovery<'_, D> {
                 if is_known { (resume.at, whole) } else { Default::default() };
             (durable.indexed, durable.last_item) = (indexed.min(durable.indexed), last_item);
         }
-        if next == self.checkpoint {
-            return Ok(());
-        }
-        self.checkpoint = next;
-        let bytes = &next.encode();
-        self.disk.perform(Op::Replace { path: checkpoint::PATH, bytes })?;
-        Ok(())
+        self.replace_checkpoint(next)
     }
 
     /// What the checkpoint says of the index from now on.

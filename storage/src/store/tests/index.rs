@@ -245,15 +245,54 @@ fn an_index_that_is_not_wanted_is_left_alone_and_completed_when_it_is() {
     check_all(&store, &places);
 }
 
+fn time_of_index(disk: &PlainDisk) -> Wall {
+    let bytes = disk.file(crate::checkpoint::PATH).expect("written");
+    Checkpoint::decode(bytes).expect("ours").index
+}
+
 #[test]
 fn a_checkpoint_says_of_the_index_what_apache_would() {
     let (mut store, _) = filled();
-    let times = |store: &Store<PlainDisk>| {
-        let bytes = store.disk().file(crate::checkpoint::PATH).expect("written").to_vec();
-        Checkpoint::decode(&bytes).expect("ours").index
-    };
-    assert_eq!(times(&store), Wall::default());
+    assert_eq!(time_of_index(store.disk()), Wall::default());
     store.sync_queues();
     drop(events(&mut store));
-    assert_eq!(times(&store), NOW);
+    assert_eq!(time_of_index(store.disk()), NOW);
+}
+
+#[test]
+fn a_full_file_that_is_cut_has_no_time_any_more() {
+    let wide = || Settings { index_items: 8, ..small() };
+    let (mut store, _) = Store::open(PlainDisk::default(), wide(), |_| false).expect("empty");
+    append_keyed(&mut store, 0);
+    drop(events(&mut store));
+    store.disk_mut().fail_allocations(true);
+    // One key of the third one finds room.
+    for n in 1..3 {
+        append_keyed(&mut store, n);
+    }
+    let disk = stopped(store, false);
+    assert_eq!(time_of_index(&disk), NOW);
+    let (store, opened) = Store::open(disk, wide(), |_| false).expect("it opens");
+    assert_eq!((opened.index_damaged, opened.indexed_from < opened.end), (None, true));
+    assert_eq!(time_of_index(store.disk()), NOW.before());
+}
+
+#[test]
+fn a_file_that_its_time_alone_speaks_for_must_agree_with_itself() {
+    let (store, places) = filled();
+    let mut disk = stopped(store, false);
+    disk.put_file("abort", b"4711".to_vec());
+    let files = names(&disk);
+    let (store, opened) = reopen(&disk);
+    let is_behind =
+        |from: Physical, n: usize| places[n - 1] < from.get() && from.get() <= places[n];
+    assert!(is_behind(opened.indexed_from, 10), "five full files are believed");
+    check_all(&store, &places);
+    // The clock went back, and the last of them was being written when the power failed.
+    let mut bytes = disk.file(&files[4]).expect("listed").to_vec();
+    bytes[40..56].fill(0);
+    disk.put_file(&files[4], bytes);
+    let (store, opened) = reopen(&disk);
+    assert!(is_behind(opened.indexed_from, 8));
+    check_all(&store, &places);
 }
