@@ -69,6 +69,9 @@ enum Command {
         /// Run this plan instead of the one that is drawn
         #[arg(long)]
         plan: Option<PathBuf>,
+        /// Show so many lines of the log, its last ones
+        #[arg(long, default_value_t = LOG_LINES, value_parser = lines)]
+        lines: usize,
     },
     /// Judge crash images of the store: every moment of many workloads
     Images(images_command::Images),
@@ -164,6 +167,12 @@ struct World {
     off: Vec<String>,
 }
 
+/// How much of a log is shown.
+fn lines(text: &str) -> Result<usize, String> {
+    let lines = text.parse().ok().filter(|lines| *lines > 0);
+    lines.ok_or_else(|| "a whole number above 0".to_owned())
+}
+
 /// The name of a fault of disks.
 pub(crate) fn fault(name: &str) -> Result<String, String> {
     let known = Faults::none().without(name);
@@ -242,8 +251,8 @@ fn main() -> ExitCode {
             Batch::new(seeds, more)
                 .and_then(|batch| soak(&batch, world, *jobs, *canary, &shelf, *verbose))
         }
-        Command::Replay { seed, world, tape, plan } => {
-            replay(*seed, world, tape.as_ref(), plan.as_ref())
+        Command::Replay { seed, world, tape, plan, lines } => {
+            replay(*seed, world, tape.as_ref(), plan.as_ref(), *lines)
         }
         Command::Digests { seeds, world } => digests(seeds, world),
         Command::Images(images) => images.run(),
@@ -390,6 +399,7 @@ fn replay(
     world: &World,
     tape: Option<&PathBuf>,
     plan: Option<&PathBuf>,
+    lines: usize,
 ) -> Result<ExitCode, String> {
     let read = |path: &PathBuf| {
         fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
@@ -410,7 +420,7 @@ fn replay(
             }
             None => Chance::recorded(seed),
         };
-        let run = Run::new(chance, &change, Trace::last(LOG_LINES));
+        let run = Run::new(chance, &change, Trace::last(lines));
         let outcome = ring::run(ring, &run);
         println!("ring {} seed {seed}\n{}", ring.name(), printed(&run.plan));
         println!("{}", told(&run, &outcome));

@@ -5,7 +5,8 @@
 //! counts the same offsets again, and a consumer whose own position is ahead of the queue skips
 //! them as soon as the queue has grown past it. Offsets between the queue's end after the failure
 //! and the furthest position of the group before it are excused for that group. An answer that was
-//! under way while the broker died and came back brings such a position as well.
+//! under way while the broker died and came back, once or more often, brings such a position as
+//! well.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,8 +33,8 @@ struct Progress {
 #[derive(Debug, Default)]
 pub struct Delivery {
     groups: BTreeMap<Text, BTreeMap<Lane, Progress>>,
-    /// Of each broker: its process now, and where each queue ended when that began.
-    ends: BTreeMap<Text, (u32, Ends)>,
+    /// Of each broker: where each queue ended when each of its processes began.
+    ends: BTreeMap<Text, BTreeMap<u32, Ends>>,
 }
 
 /// Where queues end.
@@ -44,9 +45,10 @@ impl Delivery {
     pub fn follow(&mut self, fact: &Fact, _: &History) -> Verdict {
         match fact {
             Fact::Consumed { life, group, lane, offset, id: Some(id), .. } => {
-                let ends = self.ends.get(&lane.broker).filter(|(now, _)| now > life);
                 let queue = (lane.topic.clone(), lane.queue);
-                let end = ends.map(|(_, ends)| ends.get(&queue).copied().unwrap_or(0));
+                let since = self.ends.get(&lane.broker).into_iter();
+                let since = since.flat_map(|lives| lives.range(life + 1..));
+                let end = since.map(|(_, ends)| ends.get(&queue).copied().unwrap_or(0)).min();
                 let progress = self.progress(group, lane);
                 if let Some(end) = end.filter(|end| end <= offset) {
                     progress.skipped.push((end, offset + 1));
@@ -79,7 +81,7 @@ impl Delivery {
             messages.last_key_value().map_or(0, |(offset, _)| offset + 1)
         };
         let ends = image.queues().map(|(topic, queue, all)| ((topic.clone(), queue), end(all)));
-        self.ends.insert(broker.clone(), (life, ends.collect()));
+        self.ends.entry(broker.clone()).or_default().insert(life, ends.collect());
         let lanes = self.groups.values_mut().flatten();
         for (lane, progress) in lanes.filter(|(lane, _)| lane.broker == *broker) {
             let queue = image.queue(&lane.topic, lane.queue);
