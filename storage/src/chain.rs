@@ -226,6 +226,13 @@ impl Chain {
         Ok(())
     }
 
+    /// Has a chain without files begin at `start`.
+    pub(crate) fn begin(&mut self, start: u64) {
+        assert!(self.files.is_empty() && self.ahead == Ahead::Idle, "nothing of it lies elsewhere");
+        assert!(start.is_multiple_of(self.file_len), "files begin at multiples");
+        self.start = start;
+    }
+
     /// Takes the first file out, to be deleted; says where it lies. The last one stays: it says
     /// where the chain is.
     pub(crate) fn take_first(&mut self) -> (String, FileId) {

@@ -12,6 +12,7 @@
 //! | `queue_ext` | what an ordinary queue says of a record besides |
 //! | `index` | records by key |
 //! | [`recover`], `resync`, [`checkpoint`] | from whatever a crash left to a store that can serve |
+//! | `parting` | a copy of a log whose end is not the master's |
 //! | [`store`], [`settings`] | all of it as one machine |
 //! | [`audit`] | every invariant of the formats, looked for on a disk as it lies |
 //! | [`documents`], [`dialect`] | the JSON state files; the dialect in which Apache writes them |
@@ -27,6 +28,7 @@ mod dispatch;
 pub mod documents;
 mod index;
 pub mod mapped;
+mod parting;
 pub mod plain;
 pub mod position;
 pub mod queue;
@@ -44,10 +46,11 @@ pub mod time;
 pub use consume_queue::Unit;
 pub use dispatch::light_queues;
 pub use index::KeyKind;
+pub use parting::{Parting, part};
 pub use queue::{Kind, QueueRange};
 pub use recover::{OpenError, Opened, Progress, Stage, Watch};
 pub use settings::Settings;
 pub use store::{
-    AppendError, Appended, Boundary, Kept, LoadError, Loaded, LogFile, Query, QueueView, Store,
-    StoreEvent, load,
+    AppendError, Appended, Boundary, Kept, LoadError, Loaded, LogFile, Query, QueueView,
+    ReceiveError, Store, StoreEvent, load,
 };

@@ -112,6 +112,11 @@ promise! {
     Flushed
 }
 promise! {
+    /// Every byte below is, or was, in the logs of as many replicas as the policy asks for. Never
+    /// beyond [`Written`].
+    Replicated
+}
+promise! {
     /// Every byte below is as safe as the broker's policy asks: consumers may see it.
     Confirmed
 }

@@ -9,6 +9,7 @@
 //! whose file is still being allocated wait in a bounded list; they are read from there, so a
 //! message is visible in the turn that appends it.
 
+mod begin;
 mod follow;
 mod rest;
 mod sides;
@@ -23,6 +24,7 @@ use crate::seam::{Disk, Fault, Memory, sync_each};
 use crate::time::Wall;
 use crate::{batch_queue, consume_queue};
 
+pub(crate) use begin::Fit;
 pub(crate) use rest::Rest;
 pub(crate) use sides::Side;
 
@@ -147,6 +149,7 @@ impl Queue {
     pub(crate) fn drain(&mut self, memory: &mut impl Memory) {
         while self.has_room() {
             let Some(entry) = self.pending.pop_front() else { break };
+            self.lead_in(memory, &entry);
             self.write(memory, &entry);
         }
     }
@@ -307,7 +310,8 @@ impl Queue {
         assert!(self.synced <= self.end && self.range.min <= self.range.max);
         assert!(self.pending.len() <= PENDING_MAX);
         self.ext.iter().for_each(Extension::verify);
-        if self.kind == Kind::Simple {
+        let begins = self.chain.is_empty() && !self.pending.is_empty();
+        if self.kind == Kind::Simple && !begins {
             assert_eq!(self.range.max.get() * consume_queue::UNIT_LEN, self.end);
         }
         let mut next = self.range.max;

@@ -40,6 +40,7 @@ mod repair;
 mod scan;
 
 use self::load::Before;
+use crate::chain::Chain;
 use crate::checkpoint::{self, Checkpoint, Durable};
 use crate::commit_log::CommitLog;
 use crate::index::Index;
@@ -60,7 +61,7 @@ pub use refusal::OpenError;
 /// Exists while a broker runs; still there at a start, it says that the broker died.
 pub(crate) const ABORT: &str = "abort";
 /// How the content of ours ends, behind the process id.
-const ABORT_OURS: &str = " hotfire\n";
+pub(crate) const ABORT_OURS: &str = " hotfire\n";
 
 /// A store at rest, ready to serve.
 pub(crate) struct Recovered {
@@ -110,6 +111,17 @@ struct Recovery<'a, D: Disk> {
     /// The newest good record: where it begins and when it was stored.
     newest: Option<(Physical, Wall)>,
     teller: Teller<'a>,
+}
+
+/// What the checkpoint says, as far as it is believed.
+pub(crate) fn checkpoint<D: Disk>(disk: &mut D) -> Result<Checkpoint, OpenError> {
+    let before = load::before(disk)?;
+    Ok(believed(load::checkpoint(disk, before)?, before))
+}
+
+/// The files of the log.
+pub(crate) fn log_files<D: Disk>(disk: &mut D, settings: &Settings) -> Result<Chain, OpenError> {
+    load::log(disk, settings, &mut Vec::new())
 }
 
 /// Opens, repairs, and makes durable.

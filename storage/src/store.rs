@@ -19,6 +19,7 @@ mod durable;
 mod index;
 mod prefault;
 mod read;
+mod receive;
 mod retire;
 mod verify;
 
@@ -43,6 +44,7 @@ pub use append::{AppendError, Appended};
 pub use durable::{LoadError, Loaded, load};
 pub use index::Query;
 pub use read::{Boundary, QueueView};
+pub use receive::ReceiveError;
 pub use retire::{Kept, LogFile};
 pub use verify::Divergence;
 
@@ -106,6 +108,8 @@ enum Task {
     SyncLog,
     /// A part of a queue, or of an index file.
     SyncQueue,
+    /// The checkpoint, without its word on records' CRCs.
+    Uncheck,
 }
 
 /// Operations under way.
@@ -147,6 +151,12 @@ pub struct Store<D: Disk> {
     broken: Option<Fault>,
     leaving: Option<retire::Leaving>,
     following: Option<retire::Following>,
+    /// Bytes behind the log's end that were received and are no whole record yet.
+    unfinished: u64,
+    /// What the checkpoint says of records' CRCs is being taken back.
+    taking_back: receive::TakingBack,
+    /// A record that was received, while it is taken in.
+    scratch: Vec<u8>,
 }
 
 impl<D: Disk> Store<D> {
@@ -191,6 +201,9 @@ impl<D: Disk> Store<D> {
             broken: None,
             leaving: None,
             following: None,
+            unfinished: 0,
+            taking_back: receive::TakingBack::Done,
+            scratch: Vec::new(),
         };
         store.prefault();
         Ok((store, found.opened))
@@ -247,6 +260,7 @@ impl<D: Disk> Store<D> {
             }
             Task::SyncLog => self.log_synced(outcome.map(drop)),
             Task::SyncQueue => self.queue_synced(outcome.map(drop)),
+            Task::Uncheck => self.unchecked(outcome),
         }
     }
 

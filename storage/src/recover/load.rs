@@ -102,6 +102,17 @@ pub(super) struct Wanted<'a> {
     pub(super) covered: Option<Physical>,
 }
 
+/// The files of the log, open.
+pub(super) fn log<D: Disk>(
+    disk: &mut D,
+    settings: &Settings,
+    stale: &mut Vec<String>,
+) -> Result<Chain, OpenError> {
+    let (dir, file_len) = (settings.commit_log_dir.clone(), u64::from(settings.commit_log_file));
+    let log = Chain::load(disk, dir, file_len, stale);
+    log.map_err(|error| refusal(error, file_len, LOG_SETTING))
+}
+
 pub(super) fn files<D: Disk>(
     disk: &mut D,
     settings: &Settings,
@@ -116,9 +127,7 @@ pub(super) fn files<D: Disk>(
         return Err(OpenError::Settings("a file of an extension holds no unit"));
     }
     let mut stale = Vec::new();
-    let dir = settings.commit_log_dir.clone();
-    let log = Chain::load(disk, dir, file_len, &mut stale);
-    let log = log.map_err(|error| refusal(error, file_len, LOG_SETTING))?;
+    let log = log(disk, settings, &mut stale)?;
     let index = Index::new(settings).map_err(OpenError::Settings)?;
     let (queues, unfit, broken) = (Queues::default(), Vec::new(), Broken::new());
     let mut loaded = Loaded { log, queues, index, unfit, stale, broken };

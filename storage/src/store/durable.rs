@@ -300,6 +300,7 @@ impl<D: Disk> Store<D> {
             sync.is_abandoned = true;
         }
         self.settle()?;
+        self.forget_unfinished();
         if let Some(fault) = &self.broken {
             return Err(fault.clone());
         }

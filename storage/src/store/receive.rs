@@ -1,0 +1,296 @@
+//! A copy of another log: its bytes as they come, its records once they are whole.
+//!
+//! ```text
+//!  start            written         received
+//!  | record | record | part of a rec|            room_end
+//! ```
+//!
+//! The log's writer says where each byte lies, and what each record is called in its queue; so the
+//! copy is the same byte for byte, blank records and what follows them included. A record is there
+//! for readers once all of it came, its CRCs match and its queue has room for its unit.
+
+use super::append::AppendError;
+use super::{Store, Task};
+use crate::checkpoint;
+use crate::dispatch::{Facts, LIGHT_QUEUE_ID};
+use crate::position::Physical;
+use crate::queue::{Entry, Fit, Kind};
+use crate::record::{BLANK_HEADER, Crc, Damage, MAGIC_BLANK, MAGIC_V1, MAGIC_V2};
+use crate::record::{Record, Verdict, check};
+use crate::seam::{Disk, Done, Fault, Op};
+
+/// Why not all that came is in the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiveError {
+    /// What came is no log: nothing of it is kept. Ask for it again.
+    #[error("at {at} lies no record: {damage}")]
+    Damaged {
+        /// Where a record should begin.
+        at: Physical,
+        /// What is wrong.
+        damage: Damage,
+    },
+    /// There is no room, and the last attempt to make some failed.
+    #[error("no room: {0}")]
+    Full(Fault),
+    /// A file is being allocated: go on after `RoomReady`.
+    #[error("a file is being allocated")]
+    NotReady,
+}
+
+/// Is the checkpoint's word on records' CRCs taken back? Until then no record without one is let
+/// in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TakingBack {
+    Done,
+    Failed,
+    Running,
+}
+
+impl<D: Disk> Store<D> {
+    /// The place of the next byte to be received.
+    pub fn received(&self) -> Physical {
+        self.written().end().plus(self.unfinished)
+    }
+
+    /// Takes bytes of the copied log that lie at [`received`](Self::received), as many as there is
+    /// room for: so many are taken, and why not all if so. Asked again with the rest, or with
+    /// nothing, it goes on.
+    /// `arrived` hears of each record that is new to a queue: its topic, its queue, its end.
+    pub fn receive(
+        &mut self,
+        mut bytes: &[u8],
+        mut arrived: impl FnMut(&str, i32, Physical),
+    ) -> (usize, Result<(), ReceiveError>) {
+        let mut taken = 0;
+        loop {
+            if let Err(why) = self.finish_records(&mut arrived) {
+                if matches!(why, ReceiveError::Damaged { .. }) {
+                    self.forget_unfinished();
+                }
+                return (taken, Err(why));
+            }
+            if bytes.is_empty() {
+                return (taken, Ok(()));
+            }
+            let at = self.received().get();
+            let Some((file, within)) = self.log.chain.locate(at) else {
+                self.ask_log_room();
+                return (taken, Err(self.log_room_fault()));
+            };
+            let room = usize::try_from(self.log.chain.file_len() - within).unwrap_or(usize::MAX);
+            let (now, later) = bytes.split_at(bytes.len().min(room));
+            self.disk.slot(file, within, now.len()).copy_from_slice(now);
+            self.unfinished += now.len() as u64;
+            (taken, bytes) = (taken + now.len(), later);
+        }
+    }
+
+    /// What came of a record that is not whole is not wanted any more. Behind the log's end lie
+    /// zeros, as ever.
+    pub fn forget_unfinished(&mut self) {
+        let (from, to) = (self.written().end().get(), self.received().get());
+        for (file, from, to) in self.log.chain.parts(from, to) {
+            let len = usize::try_from(to - from).expect("a file can be mapped");
+            self.disk.slot(file, from, len).fill(0);
+        }
+        self.unfinished = 0;
+    }
+
+    /// How many bytes of the log from `at` on are these; all of them lie in the log.
+    pub fn same_as(&self, at: Physical, bytes: &[u8]) -> usize {
+        let mut same = 0;
+        while same < bytes.len() {
+            let here = at.plus(same as u64);
+            let Some(own) = self.log.rest(&self.disk, here) else { break };
+            let len = own.len().min(bytes.len() - same);
+            let pairs = own[..len].iter().zip(&bytes[same..same + len]);
+            let equal = pairs.take_while(|(own, other)| own == other).count();
+            same += equal;
+            if equal < len {
+                break;
+            }
+        }
+        same
+    }
+
+    /// Where the last whole record ends that lies between two places of the log.
+    pub fn last_record_between(&self, from: Physical, to: Physical) -> Option<Physical> {
+        // A file begins with a record.
+        let file = Physical::new(self.log.chain.file_start(from.get())).max(self.start());
+        let (mut at, mut last) = (file, None);
+        while at < to {
+            let (next, is_record) = match self.log.record(&self.disk, at) {
+                Some(record) => (at.plus(u64::from(record.size())), true),
+                None => (self.log.behind_blank(&self.disk, at)?, false),
+            };
+            if next > to {
+                break;
+            }
+            if last.is_some() || (from <= at && is_record) {
+                last = Some(next);
+            }
+            at = next;
+        }
+        last
+    }
+
+    fn log_room_fault(&self) -> ReceiveError {
+        match self.log.chain.ahead() {
+            crate::chain::Ahead::Failed(fault) => ReceiveError::Full(fault.clone()),
+            _ => ReceiveError::NotReady,
+        }
+    }
+
+    /// Makes records of what came, as far as it is whole.
+    fn finish_records(
+        &mut self,
+        arrived: &mut impl FnMut(&str, i32, Physical),
+    ) -> Result<(), ReceiveError> {
+        while self.unfinished >= u64::from(BLANK_HEADER) {
+            let at = self.written().end();
+            let rest = self.log.rest(&self.disk, at).expect("what came lies in a file");
+            let word = |from: usize| {
+                u32::from_be_bytes(*rest[from..].first_chunk().expect("a header came"))
+            };
+            let (size, magic) = (word(0), word(4));
+            if u64::from(size) > self.unfinished && size as usize <= rest.len() {
+                // Whether it is one is judged when it is whole; not whether it can be.
+                let is_known = matches!(magic, MAGIC_BLANK | MAGIC_V1 | MAGIC_V2);
+                return if is_known {
+                    Ok(())
+                } else {
+                    Err(ReceiveError::Damaged { at, damage: Damage::Magic })
+                };
+            }
+            let is_checked =
+                self.checkpoint.durable.is_some_and(|durable| durable.checked.is_some());
+            let crc = match self.settings.verify_crc {
+                true if is_checked => Crc::Whole,
+                true => Crc::Verify,
+                false => Crc::Skip,
+            };
+            match check(rest, at, crc) {
+                Verdict::Bad(damage) => {
+                    if is_checked && matches!(check(rest, at, Crc::Verify), Verdict::Good(_)) {
+                        self.take_check_back();
+                        return Err(ReceiveError::NotReady);
+                    }
+                    return Err(ReceiveError::Damaged { at, damage });
+                }
+                Verdict::Good(_) if self.taking_back != TakingBack::Done => {
+                    if self.taking_back == TakingBack::Failed {
+                        self.take_check_back();
+                    }
+                    return Err(ReceiveError::NotReady);
+                }
+                Verdict::Blank { len } => {
+                    let file = self.log.pass_blank(len);
+                    self.leave(file);
+                    self.unfinished -= u64::from(len);
+                }
+                Verdict::Good(_) => self.finish_record(size, arrived)?,
+            }
+            if self.log.wants_room() && !self.log.chain.has_failed() {
+                self.ask_log_room();
+            }
+            self.prefault();
+        }
+        Ok(())
+    }
+
+    /// The log's writer makes records without a CRC over all of their bytes: durably, and before
+    /// one is in the log, it is no longer said that all have one.
+    fn take_check_back(&mut self) {
+        if let Some(durable) = &mut self.checkpoint.durable {
+            durable.checked = None;
+        }
+        self.taking_back = TakingBack::Running;
+        let bytes = &self.checkpoint.encode();
+        let op = Op::Replace { path: checkpoint::PATH, bytes };
+        self.ops.submit(&mut self.disk, Task::Uncheck, op);
+    }
+
+    /// It is, or it could not be: then it is tried again.
+    pub(super) fn unchecked(&mut self, outcome: Result<Done, Fault>) {
+        self.taking_back = if outcome.is_ok() { TakingBack::Done } else { TakingBack::Failed };
+        self.tell_room(outcome);
+    }
+
+    fn finish_record(
+        &mut self,
+        size: u32,
+        arrived: &mut impl FnMut(&str, i32, Physical),
+    ) -> Result<(), ReceiveError> {
+        let at = self.written().end();
+        let mut copy = std::mem::take(&mut self.scratch);
+        copy.clear();
+        let rest = self.log.rest(&self.disk, at).expect("it lies in a file");
+        copy.extend_from_slice(&rest[..size as usize]);
+        let outcome = self.take_record(&copy, arrived);
+        self.scratch = copy;
+        outcome.map_err(|why| match why {
+            AppendError::Full(fault) => ReceiveError::Full(fault),
+            _ => ReceiveError::NotReady,
+        })
+    }
+
+    /// Puts the record into the log that lies there already.
+    fn take_record(
+        &mut self,
+        bytes: &[u8],
+        arrived: &mut impl FnMut(&str, i32, Physical),
+    ) -> Result<(), AppendError> {
+        let record = Record::parse(bytes).expect("it was judged good");
+        let (properties, id) = ([record.properties()], record.queue_id());
+        let facts = Facts::of(&record, &properties);
+        let kind = self.kind(facts.topic);
+        let own = facts.own(kind, &self.settings.delay_levels);
+        let lights = if self.settings.light_queues {
+            facts.light(kind, &self.settings.delay_levels)
+        } else {
+            Vec::new()
+        };
+        if own.is_some() {
+            self.check_room(facts.topic, id, kind, FILL)?;
+        }
+        for (name, _) in &lights {
+            self.check_room(name, LIGHT_QUEUE_ID, Kind::Simple, FILL)?;
+        }
+        self.log.publish(facts.span.len);
+        self.unfinished -= u64::from(facts.span.len);
+        self.newest = (facts.stored, facts.span.at);
+        if let Some(entry) = own {
+            self.accept(facts.topic, id, kind, entry);
+            arrived(facts.topic, id, facts.span.end());
+        }
+        for (name, entry) in lights {
+            self.accept(name, LIGHT_QUEUE_ID, Kind::Simple, entry);
+            arrived(name, LIGHT_QUEUE_ID, facts.span.end());
+        }
+        self.index(&facts);
+        Ok(())
+    }
+
+    /// Gives a queue the unit that the log's writer gave its own. The log is the truth: a queue
+    /// whose numbers go on elsewhere was deleted there, or begins in the middle here.
+    fn accept(&mut self, topic: &str, id: i32, kind: Kind, (unit, stored): Entry) {
+        match self.queues.entry(&self.settings, topic, id, kind).fit(unit.first) {
+            Fit::Next => {}
+            Fit::Lacks => {
+                let queue = self.queues.get_mut(topic, id).expect("it was just there");
+                queue.fill(&mut self.disk, (unit, stored));
+            }
+            Fit::Elsewhere => {
+                self.delete_queue(topic, id);
+                self.queues.entry(&self.settings, topic, id, kind).begin(unit.first);
+            }
+        }
+        let queue = self.queues.get_mut(topic, id).expect("it was just there");
+        queue.push(&mut self.disk, (unit, stored));
+        self.ask_ahead(topic, id);
+    }
+}
+
+/// Units that one record may need in a queue.
+const FILL: usize = 17;
