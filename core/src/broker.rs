@@ -8,24 +8,31 @@
 //! | room | what |
 //! |---|---|
 //! | `send`, `batch`, `waiters` | checked, appended, answered when the promise is kept |
-//! | `pull`, `hold` | looked up, filtered, answered or held |
+//! | `pull`, `hold`, `arrivals` | looked up, filtered, answered or held |
 //! | `query` | looked up by key |
 //! | `clients`, `locks` | who is connected, who may consume a queue in order |
+//! | `ha` | its log goes out to slaves, or comes in from a master |
+//! | `follow` | a slave takes over its master's tables |
+//! | `open` | it begins |
 //! | `topics`, `groups`, `offsets`, `version`, `state`, `ready` | what is kept in `config/*.json` |
 //! | `requests` | everything else that is asked |
 //! | `events` | what the disk has to say |
 //! | `disk_use` | old files, and a disk that is full |
 
+mod arrivals;
 mod batch;
 mod clients;
 mod config;
 mod disk_use;
 mod events;
+mod follow;
 mod groups;
+mod ha;
 mod hold;
 mod locks;
 mod names;
 mod offsets;
+mod open;
 mod pull;
 mod query;
 mod ready;
@@ -40,27 +47,33 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotfire_storage::position::{Confirmed, Physical, Span};
+use hotfire_storage::Store;
+use hotfire_storage::position::{Confirmed, Span};
 use hotfire_storage::seam::{Disk, Fault};
 use hotfire_storage::text::Text;
 use hotfire_storage::time::{Mono, Now};
-use hotfire_storage::{Opened, Settings, Store, Watch};
-use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use crate::domain::{
     BrokerNotice, BrokerRequest, BrokerResponse, Caller, Code, ConnId, DataVersion, NameResponse,
-    QueueRef, Registration,
+    Registration, StateKind,
 };
 use crate::flush::Flush;
+use crate::ha::LinkId;
+use crate::ha::master::LinkEnd;
+use crate::ha::slave::SlaveEffect;
 use crate::machine::{Digest, Machine};
-use crate::retention::{LogAtStart, Retention, Why};
+use crate::retention::{Retention, Why};
 
 pub use crate::flush::FlushPolicy;
 pub use crate::retention::{Hours, RetentionPolicy};
-use clients::{ClientLimits, Clients};
+use arrivals::Arrivals;
+use clients::Clients;
 pub use config::{BrokerConfig, BrokerLimits};
+use follow::Follow;
 use groups::Groups;
+use ha::Ha;
+pub use ha::{HaInput, Role};
 use hold::Holds;
 use locks::Locks;
 use offsets::Offsets;
@@ -91,6 +104,15 @@ pub enum Input {
         /// The answer; `None`: none came.
         response: Option<NameResponse>,
     },
+    /// The master answered what it was asked for, or did not.
+    Fetched {
+        /// Which table.
+        kind: StateKind,
+        /// All of it.
+        json: Option<Bytes>,
+    },
+    /// Something happened on the replication port, or to the master.
+    Ha(HaInput),
     /// Somebody asks.
     Request {
         /// Who.
@@ -119,6 +141,29 @@ pub enum Effect {
     },
     /// Send [`Broker::registration`] to every name server.
     Register,
+    /// Send a slave a frame: these bytes of the log, leased at once; an empty span is a heartbeat.
+    HaFrame {
+        /// On which connection.
+        link: LinkId,
+        /// Which bytes.
+        span: Span,
+    },
+    /// Write what a slave was sent, and close its connection.
+    HaClose {
+        /// Which.
+        link: LinkId,
+        /// Why.
+        why: LinkEnd,
+    },
+    /// As a slave: do this.
+    Master(SlaveEffect),
+    /// Ask the master for a table: [`Input::Fetched`] ends it.
+    Fetch {
+        /// Where it answers, `host:port`.
+        master: Text,
+        /// Which.
+        kind: StateKind,
+    },
 }
 
 /// When something is due although nothing happened.
@@ -149,7 +194,7 @@ pub struct Broker<D: Disk> {
     waiters: Waiters,
     parked: Parked,
     /// Records whose queues wake when the position is confirmed, in log order.
-    arrivals: VecDeque<(Physical, QueueRef)>,
+    arrivals: Arrivals,
     /// Why sends are refused, if they are.
     closed_for_sends: Option<&'static str>,
     timers: Timers,
@@ -168,92 +213,13 @@ pub struct Broker<D: Disk> {
     measures: disk_use::Measures,
     /// Why the file of the log that is being deleted goes.
     retiring: Option<Why>,
+    ha: Ha,
+    follow: Follow,
+    /// Up to where consumers may see: it never goes back.
+    confirmed: Confirmed,
 }
 
 impl<D: Disk> Broker<D> {
-    /// Opens what lies on `disk`: the state files first (a damaged one falls back to its previous
-    /// version, and never silently starts empty), then the store. `Opened` says what was found.
-    pub fn open(
-        disk: D,
-        settings: Settings,
-        config: BrokerConfig,
-        now: Now,
-    ) -> Result<(Self, Opened), OpenError> {
-        Self::open_watched(disk, settings, config, now, &mut ())
-    }
-
-    /// The same, telling `watch` how far the store has come.
-    pub fn open_watched(
-        mut disk: D,
-        settings: Settings,
-        config: BrokerConfig,
-        now: Now,
-        watch: &mut dyn Watch,
-    ) -> Result<(Self, Opened), OpenError> {
-        let state::State { mut topics, groups, mut offsets } =
-            state::load(&mut disk, &config, now)?;
-        let is_batch = |topic: &str| topics.is_batch(topic);
-        let (mut store, opened) = Store::open_watched(disk, settings, is_batch, watch)?;
-        topics.adopt(now.wall, store.queues().map(|(topic, queue, _)| (topic, queue)));
-        for (name, topic) in topics.iter() {
-            store.declare_batch(name, topic.is_batch());
-        }
-        offsets.clamp(|of| store.queue(&of.topic, of.queue).map(|range| range.max));
-        let log = LogAtStart {
-            start: store.start(),
-            end: store.written().end(),
-            file_len: u64::from(store.settings().commit_log_file),
-            newest: store.newest(),
-        };
-        let retention = Retention::new(config.retention.clone(), now, log);
-        let mut rng = Pcg64Mcg::seed_from_u64(config.seed);
-        let cluster = &config.identity.cluster;
-        let stamp = format!(
-            "MSG_REGION\u{1}DefaultRegion\u{2}TRACE_ON\u{1}true\u{2}CLUSTER\u{1}{cluster}\u{2}"
-        );
-        let broker = Self {
-            booted: now,
-            flush: Flush::new(config.flush, store.written().end(), now.mono),
-            clients: Clients::new(ClientLimits {
-                groups: config.limits.groups,
-                clients_per_group: config.limits.clients_per_group,
-                expiry: config.client_expiry,
-            }),
-            locks: Locks::new(config.lock_life),
-            timers: Timers {
-                scan: now.mono.after(SCAN_EVERY),
-                register: now.mono,
-                save_offsets: now.mono.after(config.save_offsets_every),
-                sync_queues: now.mono.after(SYNC_QUEUES_EVERY),
-                save: now.mono,
-                room: None,
-            },
-            holds: Holds::default(),
-            waiters: Waiters::default(),
-            parked: Parked::default(),
-            arrivals: VecDeque::new(),
-            closed_for_sends: None,
-            register_now: true,
-            process_number: rng.random(),
-            rng,
-            keys_made: 0,
-            stamp: stamp.into(),
-            outbox: VecDeque::new(),
-            woken: Vec::new(),
-            sync_fault: None,
-            retention,
-            measures: disk_use::Measures::default(),
-            retiring: None,
-            readiness: Readiness::new(config.name_servers, topics.registered_version().counter),
-            topics,
-            groups,
-            offsets,
-            store,
-            config,
-        };
-        Ok((broker, opened))
-    }
-
     /// What name servers are told.
     pub fn registration(&self) -> Registration {
         Registration {
@@ -288,7 +254,7 @@ impl<D: Disk> Broker<D> {
 
     /// Up to where consumers may see.
     pub fn confirmed(&self) -> Confirmed {
-        self.flush.confirmed()
+        self.confirmed
     }
 
     /// The bytes of a span of an answer.
@@ -311,7 +277,8 @@ impl<D: Disk> Broker<D> {
         };
         if closed.is_ok() {
             self.drain_store(now);
-            while let Some((caller, sent)) = self.waiters.stopped() {
+            let replicated = self.replicated();
+            while let Some((caller, sent)) = self.waiters.stopped(replicated) {
                 self.answer(caller, BrokerResponse::Sent(Box::new(sent)));
             }
         } else {
@@ -350,7 +317,10 @@ impl<D: Disk> Broker<D> {
         if let Some((from, upto)) = self.flush.start(now.mono) {
             self.store.sync(from, upto);
         }
+        self.advance_ha(now);
+        self.ask_master(now.mono);
         self.store.tend_index();
+        self.confirm(now.mono);
         self.answer_waiters(now);
         self.wake_arrivals();
         self.expire_holds(now.mono);
@@ -386,6 +356,7 @@ impl<D: Disk> Broker<D> {
         }
         if self.timers.room.take_if(|due| *due <= now.mono).is_some() {
             self.store.retry_room();
+            self.take_pieces(now);
         }
         if self.register_now || self.timers.register <= now.mono {
             self.register_now = false;
@@ -416,12 +387,16 @@ impl<D: Disk> Machine for Broker<D> {
                 self.holds.closed(conn);
             }
             Input::Registered { version, response } => {
-                if let Some(NameResponse::Refused { remark, .. }) = response {
+                if let Some(NameResponse::Refused { remark, .. }) = &response {
                     tracing::warn!(remark, "a name server refused this broker");
                 }
+                self.learn_master(now, response.as_ref());
+                self.learn_master_of_state(response.as_ref());
                 self.readiness.registered(version.counter);
                 self.became_ready(now);
             }
+            Input::Fetched { kind, json } => self.fetched(now, kind, json.as_ref()),
+            Input::Ha(input) => self.replicate(now, input),
             Input::Request { caller, request } => match request {
                 BrokerRequest::Send(send) => self.send(now, caller, send),
                 BrokerRequest::Pull(pull) => self.pull(now, caller, pull),
@@ -450,7 +425,9 @@ impl<D: Disk> Machine for Broker<D> {
             (self.topics.version().wants_save() || self.groups.version().wants_save())
                 .then_some(timers.save),
             self.flush.deadline(),
-            self.waiters.deadline(),
+            self.waiters.deadline(self.flush.flushed()),
+            self.ha.deadline(),
+            self.follow.deadline(),
             self.holds.deadline(),
             self.parked.deadline(),
             self.readiness.deadline(),
@@ -469,14 +446,17 @@ impl<D: Disk> Machine for Broker<D> {
         self.store.verify();
         self.holds.verify();
         self.clients.verify();
+        self.ha.verify();
         assert!(
-            self.flush.confirmed().end() <= self.store.written().end(),
+            self.confirmed.end() <= self.store.written().end(),
             "consumers see nothing that is not there"
         );
     }
 
     fn digest(&self, into: &mut Digest) {
         self.flush.digest(into);
+        self.ha.digest(into);
+        into.number(self.confirmed.end().get());
         self.retention.digest(into);
         self.topics.digest(into);
         self.groups.digest(into);

@@ -13,6 +13,8 @@
 //! | [`codec`] | wire ↔ domain, a file a request family |
 //! | [`out_queue`] | what waits to be written to one socket |
 //! | [`server`], [`client`] | the two endpoints |
+//! | [`ha`] | the replication port: its two streams, and their endpoints |
+//! | [`sparse`] | log lines of a kind that a flood could repeat |
 //! | [`rt`] | the only room that names a runtime |
 //!
 //! Nothing here decides: a wrong byte closes its connection, everything else goes to a machine.
@@ -20,8 +22,10 @@
 pub mod client;
 pub mod codec;
 pub mod frame;
+pub mod ha;
 pub mod head_writer;
 pub mod header;
 pub mod out_queue;
 pub mod rt;
 pub mod server;
+pub mod sparse;

@@ -1,23 +1,25 @@
 //! A broker as a process: its disk, its port, its machine, and the driver that turns it.
 
+use std::cell::Cell;
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf, absolute};
+use std::pin::pin;
 use std::sync::Arc;
 
 use hotfire_core::broker;
 use hotfire_net::rt::{self, TcpListener};
 use hotfire_net::server::Limits;
+use hotfire_storage::Parting;
 use hotfire_storage::mapped::MappedDisk;
 use tokio::sync::Notify;
 
 use crate::Failure;
 use crate::cli::{BrokerArgs, Read};
 use crate::config::BrokerConf;
-use crate::config::value::Role;
 use crate::driver::{BrokerEdges, run_broker};
 use crate::listen::listen;
 use crate::opening::Opening;
@@ -37,17 +39,46 @@ pub async fn run(args: &BrokerArgs) -> Result<(), Failure> {
     let broker = Broker::open(&conf).await?;
     let (name, at) = (&conf.name, broker.addr());
     tracing::info!("the broker {name} is ready on {at}, told to clients as {}", conf.advertised);
+    tracing::info!("{}", conf.promise());
     if conf.namesrv.0.is_empty() {
         tracing::warn!("no name server is known (-n, or namesrvAddr); clients find no route");
     }
-    broker.serve(signals.stop()).await
+    let is_over = Cell::new(false);
+    let mut stop = pin!(async {
+        signals.stop().await;
+        is_over.set(true);
+    });
+    let mut broker = broker;
+    // A slave whose log is not its master's starts anew with what is.
+    while let Some(parting) = broker.serve(&mut stop).await?.filter(|_| !is_over.get()) {
+        part_log(&conf, parting)?;
+        broker = Broker::open(&conf).await?;
+    }
+    Ok(())
+}
+
+/// Takes out of a slave's log what is not its master's.
+fn part_log(conf: &BrokerConf, parting: Parting) -> Result<(), Failure> {
+    match parting {
+        Parting::Cut(at) => tracing::warn!(
+            "this slave's log is not its master's from {at} on: it is cut there, and copied again"
+        ),
+        Parting::Begin(at) => tracing::warn!(
+            "the master has nothing any more of what is in this slave's log: it begins anew at {at}"
+        ),
+    }
+    let (mut disk, commit_log_dir) = open_disk(conf, Arc::new(Notify::new()))?;
+    let settings = hotfire_storage::Settings { commit_log_dir, ..conf.store() };
+    let parted = hotfire_storage::part(&mut disk, &settings, parting);
+    parted.map_err(|why| refusal::of_store(&why, &conf.root.0))
 }
 
 /// A broker that has everything it needs to serve.
 pub struct Broker {
     machine: broker::Broker<MappedDisk>,
     wake: Arc<Notify>,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
+    ha: Option<TcpListener>,
     limits: Limits,
     name_servers: Vec<String>,
     addr: SocketAddr,
@@ -57,8 +88,15 @@ impl Broker {
     /// Takes what it needs, or says what is in the way. The port first: a store takes longer, and
     /// whoever is refused the port should not have recovered a store for nothing.
     pub async fn open(conf: &BrokerConf) -> Result<Self, Failure> {
-        refuse_what_cannot_be_kept(conf)?;
-        let listener = listen(conf.bind, conf.port, "--port").await?;
+        let mut listeners = vec![listen(conf.bind, conf.port, "--port").await?];
+        let addr = listeners[0].local_addr().map_err(Failure::new)?;
+        if let Some(port) = conf.fast_port() {
+            listeners.push(listen(conf.bind, port, "fastListenPort (0: none)").await?);
+        }
+        let ha = match conf.ha_port() {
+            Some(port) => Some(listen(conf.bind, port, "haListenPort (0: none)").await?),
+            None => None,
+        };
         let wake = Arc::new(Notify::new());
         let (disk, commit_log_dir) = open_disk(conf, Arc::clone(&wake))?;
         let settings = hotfire_storage::Settings { commit_log_dir, ..conf.store() };
@@ -78,8 +116,9 @@ impl Broker {
         Ok(Self {
             machine,
             wake,
-            addr: listener.local_addr().map_err(Failure::new)?,
-            listener,
+            addr,
+            listeners,
+            ha,
             limits: conf.connections.limits(),
             name_servers: conf.namesrv.0.clone(),
         })
@@ -90,32 +129,19 @@ impl Broker {
         self.addr
     }
 
-    /// Serves until `stop`, then closes the store.
-    pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-        let Self { machine, wake, listener, limits, name_servers, .. } = self;
-        let edges = BrokerEdges { listeners: vec![listener], name_servers, limits, wake };
-        let (_, stopped) = run_broker(machine, edges, stop).await;
+    /// Serves until `stop`, then closes the store. As a slave, perhaps earlier: then the log is to
+    /// be parted from what is not its master's.
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<Option<Parting>, Failure> {
+        let Self { machine, wake, listeners, ha, limits, name_servers, .. } = self;
+        let edges = BrokerEdges { listeners, name_servers, ha, limits, wake };
+        let (machine, stopped) = run_broker(machine, edges, stop).await;
         stopped.map_err(|why| {
             Failure::new(format!(
                 "the store was not closed cleanly, the next start repairs it: {why}"
             ))
         })?;
         tracing::info!("the broker has stopped, its store is closed");
-        Ok(())
-    }
-}
-
-/// A promise of the configuration that this version would break is refused.
-fn refuse_what_cannot_be_kept(conf: &BrokerConf) -> Result<(), Failure> {
-    match conf.role {
-        Role::Slave => Err(Failure::new(
-            "brokerRole = SLAVE: replication is not implemented yet; run it as ASYNC_MASTER",
-        )),
-        Role::SyncMaster if conf.in_sync_replicas > 1 => Err(Failure::new(format!(
-            "inSyncReplicas = {} cannot be kept: replication is not implemented yet; set it to 1",
-            conf.in_sync_replicas
-        ))),
-        Role::AsyncMaster | Role::SyncMaster => Ok(()),
+        Ok(machine.parting())
     }
 }
 

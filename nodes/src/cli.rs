@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use crate::Failure;
+use crate::config::ha::HaConf;
 use crate::config::{self, BrokerConf, NamesrvConf, Settings, value};
 
 /// A message broker and name server, compatible with Apache RocketMQ.
@@ -384,6 +385,9 @@ impl StandaloneArgs {
             port: self.port,
             advertised: if everywhere { config::host::ipv4() } else { self.host },
             root: value::Place(self.data.join("store")),
+            // To try things out needs no slave, and fewer ports that may be taken.
+            fast_port: Some(0),
+            ha: HaConf { port: Some(0), ..HaConf::default() },
             ..BrokerConf::default()
         };
         (namesrv, broker)

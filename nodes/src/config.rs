@@ -5,6 +5,7 @@
 //! | [`properties`] | `key=value` text as Java reads it, each value with its line |
 //! | [`value`] | words that become numbers, switches and addresses, or say what was expected |
 //! | [`broker`], [`namesrv`] | the known keys, as tables: name, default, meaning, field |
+//! | [`ha`] | the keys of replication |
 //! | [`connections`] | the keys that both have: bounds of connections |
 //! | [`memory`] | how a broker's CommitLog lies in memory |
 //! | [`retention`] | the keys that say what becomes of old messages |
@@ -17,6 +18,7 @@
 pub mod broker;
 pub mod connections;
 mod crc;
+pub mod ha;
 pub mod host;
 pub mod ignored;
 pub mod memory;

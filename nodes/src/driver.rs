@@ -11,6 +11,7 @@
 //! [`hotfire_net::rt`] names a runtime, the very same code runs in the simulator.
 
 mod broker;
+mod fetcher;
 mod namesrv;
 mod registrar;
 #[cfg(test)]
@@ -44,15 +45,22 @@ trait Node {
     fn server(&self) -> &Server<Self::Request>;
     /// The next thing that happened, if anything did.
     fn next_input(&mut self) -> Option<<Self::Machine as Machine>::Input>;
+    /// Is it to be stopped, by its own word?
+    fn is_done(&self) -> bool {
+        false
+    }
     /// Does what the machine asks.
     fn act(&mut self, effect: <Self::Machine as Machine>::Effect);
 }
 
-/// Turns the machine until `stop` ends.
+/// Turns the machine until `stop` ends, or until it is done.
 async fn turns<N: Node>(node: &mut N, wake: &Notify, stop: impl Future<Output = ()>) {
     let mut stop = pin!(stop);
     loop {
         turn(node);
+        if node.is_done() {
+            return;
+        }
         let deadline = node.machine().deadline();
         tokio::select! {
             biased;

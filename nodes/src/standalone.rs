@@ -35,7 +35,8 @@ pub async fn run(args: &StandaloneArgs) -> Result<(), Failure> {
         rt::spawn_local(greet(names_addr, advertised, broker_conf.root.to_string()));
         signals.stop().await;
     };
-    let ended = broker.serve(stop).await;
+    // Of a master there is nothing to be parted.
+    let ended = broker.serve(stop).await.map(drop);
     // The broker takes its leave of the name server, so that goes last.
     drop(end_names);
     let _ = names.await;

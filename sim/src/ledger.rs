@@ -65,6 +65,8 @@ pub enum Strike {
     NetPartition,
     /// A connection stalled.
     NetStalled,
+    /// Somebody who is no slave came to the replication port.
+    NetStranger,
     /// A node died between two effects, or while idle.
     NodeDied,
     /// A node was paused.
@@ -75,7 +77,7 @@ pub enum Strike {
 
 impl Strike {
     /// All kinds.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::ClientDied,
         Self::ClockJumped,
         Self::DiskFull,
@@ -103,6 +105,7 @@ impl Strike {
         Self::NetCut,
         Self::NetPartition,
         Self::NetStalled,
+        Self::NetStranger,
         Self::NodeDied,
         Self::NodePaused,
         Self::NodeRestarted,
@@ -138,6 +141,7 @@ impl Strike {
             Self::NetCut => "net.cut",
             Self::NetPartition => "net.partition",
             Self::NetStalled => "net.stalled",
+            Self::NetStranger => "net.stranger",
             Self::NodeDied => "node.died",
             Self::NodePaused => "node.paused",
             Self::NodeRestarted => "node.restarted",

@@ -28,6 +28,7 @@ pub mod ledger;
 #[cfg(madsim)]
 pub mod madsim;
 pub mod oracle;
+mod pair;
 pub mod plan;
 pub mod report;
 pub mod ring;

@@ -157,7 +157,7 @@ impl std::fmt::Display for Batch {
 #[derive(Args)]
 struct World {
     /// The world to run in
-    #[arg(long, value_enum, default_value_t = Rings::Both)]
+    #[arg(long, value_enum, default_value_t = Rings::All)]
     ring: Rings,
     /// Families of faults to switch off
     #[arg(long, value_enum, value_delimiter = ',')]
@@ -185,14 +185,16 @@ enum Rings {
     Disk,
     /// The store alone: one crash image a seed
     Images,
+    /// A master and its slaves
+    Pair,
     /// The machines in lockstep
     #[value(name = "1")]
     Lockstep,
     /// The real drivers, under madsim
     #[value(name = "2")]
     Madsim,
-    /// Rings 1 and 2; ring 1 alone where madsim was not compiled in
-    Both,
+    /// Rings pair, 1 and 2; not 2 where madsim was not compiled in
+    All,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -209,9 +211,10 @@ impl World {
         match self.ring {
             Rings::Disk => Ok(vec![Ring::Disk]),
             Rings::Images => Ok(vec![Ring::Images]),
+            Rings::Pair => Ok(vec![Ring::Pair]),
             Rings::Lockstep => Ok(vec![Ring::Lockstep]),
-            Rings::Both if !has_madsim => Ok(vec![Ring::Lockstep]),
-            Rings::Both => Ok(vec![Ring::Lockstep, Ring::Madsim]),
+            Rings::All if !has_madsim => Ok(vec![Ring::Pair, Ring::Lockstep]),
+            Rings::All => Ok(vec![Ring::Pair, Ring::Lockstep, Ring::Madsim]),
             Rings::Madsim if has_madsim => Ok(vec![Ring::Madsim]),
             Rings::Madsim => Err("ring 2 is not compiled in: use `cargo sim`".to_owned()),
         }

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | disk | the medium under a store of one page, [`torture`] | mistakes of the simulator |
 //! | images | the store over the medium, without a broker, [`images`] | mistakes of recovery |
+//! | pair | a master and its slaves, machines in lockstep | mistakes of replication |
 //! | 1 | the machines in lockstep: no runtime, one thread | mistakes of machines and store |
 //! | 2 | the real drivers under madsim | mistakes of drivers |
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use crate::choose::{Chance, Concern, Tape};
 use crate::images;
 use crate::ledger::Ledger;
+use crate::pair;
 use crate::plan::{Family, Plan};
 use crate::torture;
 use crate::trace::Trace;
@@ -28,6 +30,8 @@ pub enum Ring {
     Disk,
     /// The store alone, and its crash images.
     Images,
+    /// A master and its slaves.
+    Pair,
     /// The machines, in lockstep.
     Lockstep,
     /// The drivers, under madsim.
@@ -40,6 +44,7 @@ impl Ring {
         match self {
             Self::Disk => "disk",
             Self::Images => "images",
+            Self::Pair => "pair",
             Self::Lockstep => "1",
             Self::Madsim => "2",
         }
@@ -132,6 +137,7 @@ fn run_here(ring: Ring, run: &Run) -> Outcome {
     caught(|| match ring {
         Ring::Disk => torture::run(run),
         Ring::Images => images::run(run),
+        Ring::Pair => pair::run(run),
         Ring::Lockstep => ring1(run),
         Ring::Madsim => ring2(run),
     })

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use hotfire_storage::text::Text;
 
+use super::ha::Role;
 use crate::domain::BrokerIdentity;
 use crate::flush::FlushPolicy;
+use crate::ha::MasterPolicy;
 use crate::retention::RetentionPolicy;
 
 /// Bounds of what a broker keeps.
@@ -69,12 +71,17 @@ pub struct BrokerConfig {
     pub max_message_size: u32,
     /// When bytes are made durable.
     pub flush: FlushPolicy,
+    /// Master or slave, and how.
+    pub role: Role,
     /// When old files go.
     pub retention: RetentionPolicy,
     /// Hold a pull that finds nothing (`longPollingEnable`).
     pub long_polling: bool,
     /// How long to hold it when long polling is off (`shortPollingTimeMills`).
     pub short_polling: Duration,
+    /// Consumers that lack more bytes of the log than this are sent to a slave (`slaveReadEnable`,
+    /// `accessMessageInMemoryMaxRatio`).
+    pub far_behind: Option<u64>,
     /// How many name servers there are: a new topic is ready once each was told.
     pub name_servers: usize,
     /// How often name servers are told, change or not (`registerNameServerPeriod`).
@@ -105,9 +112,11 @@ impl BrokerConfig {
             default_topic_queues: 8,
             max_message_size: 4 << 20,
             flush: FlushPolicy::default(),
+            role: Role::Master(MasterPolicy::default()),
             retention: RetentionPolicy::default(),
             long_polling: true,
             short_polling: Duration::from_secs(1),
+            far_behind: None,
             name_servers: 0,
             register_every: Duration::from_secs(30),
             save_offsets_every: Duration::from_secs(5),

@@ -23,7 +23,10 @@ impl<D: Disk> Broker<D> {
                     self.flush_failed();
                 }
             }
-            StoreEvent::RoomReady => self.retry_parked(now),
+            StoreEvent::RoomReady => {
+                self.take_pieces(now);
+                self.retry_parked(now);
+            }
             StoreEvent::RoomFailed(fault) => {
                 // Tried again, each is answered with the fault, or finds that it needs no file.
                 tracing::error!(%fault, "the store cannot grow");

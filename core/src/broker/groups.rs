@@ -54,9 +54,23 @@ impl Groups {
     }
 
     /// A group. Those of light queues are not in the table, and all alike.
+    /// Which brokers a group pulls from: as long as it keeps up, and when it is far behind.
+    pub(super) fn served_by(&self, group: &str) -> (i64, i64) {
+        let kept = self.get(group);
+        kept.map_or((0, 1), |of| (of.broker_id, of.which_broker_when_consume_slowly))
+    }
+
     fn get(&self, group: &str) -> Option<&GroupConfig> {
         let light = self.light.as_ref().filter(|_| group.starts_with(names::LIGHT_PREFIX));
         self.table.get(group).or(light)
+    }
+
+    /// Becomes what the master's table is, if it is not.
+    pub(super) fn follow(&mut self, kept: GroupTable) {
+        if self.version.follow(kept.data_version) {
+            self.table = kept.subscription_group_table;
+            self.forbidden = kept.forbidden_table;
+        }
     }
 
     /// The group exists from now on, and may pull.

@@ -50,6 +50,11 @@ impl Holds {
         }
     }
 
+    /// Takes out everything, oldest first.
+    pub(super) fn take_all(&mut self, into: &mut Vec<Held>) {
+        into.extend(std::iter::from_fn(|| self.take_any()));
+    }
+
     /// Takes out the next one whose time is up.
     pub(super) fn take_late(&mut self, now: Mono) -> Option<Held> {
         let &(_, ticket) = self.by_deadline.first().filter(|(deadline, _)| *deadline <= now)?;

@@ -71,6 +71,23 @@ impl Offsets {
         self.changed |= queues.insert(of.queue, next) != Some(next);
     }
 
+    /// The master says that a group is so far.
+    pub(super) fn advance(&mut self, topic: &Text, group: &Text, queue: i32, next: QueueOffset) {
+        let queues = self.table.entry((topic.clone(), group.clone())).or_default();
+        let known = queues.entry(queue).or_default();
+        self.changed |= *known < next;
+        *known = next.max(*known);
+    }
+
+    /// The same of groups of light queues.
+    pub(super) fn take_light(&mut self, light: &BTreeMap<Text, i64>) {
+        for (key, next) in light {
+            let known = self.light.entry(key.clone()).or_default();
+            self.changed |= *known < *next;
+            *known = (*next).max(*known);
+        }
+    }
+
     /// Takes back what lies beyond a queue's end: a power loss took those messages, and what is
     /// appended in their place must be consumed.
     pub(super) fn clamp(&mut self, end_of: impl Fn(&QueueRef) -> Option<QueueOffset>) {

@@ -9,7 +9,8 @@ use hotfire_storage::seam::Disk;
 use hotfire_storage::time::{Mono, Now, Wall};
 
 use super::Broker;
-use super::hold::Held;
+use super::arrivals::Wake;
+use super::hold::{Held, Holds};
 use super::names::{self, Refusal};
 use crate::domain::{
     BrokerResponse, Caller, Code, Pull, PullStatus, Pulled, QueueRef, Subscription,
@@ -135,7 +136,8 @@ impl<D: Disk> Broker<D> {
             Ok(filter) => filter,
             Err((code, remark)) => return self.refuse(caller, code, remark),
         };
-        let pulled = self.look(&pull, &filter);
+        let mut pulled = self.look(&pull, &filter);
+        self.direct(&pull.group, &mut pulled);
         let Some(deadline) = deadline.filter(|_| pulled.code == Code::PullNotFound) else {
             return self.answer(caller, BrokerResponse::Pulled(Box::new(pulled)));
         };
@@ -152,6 +154,23 @@ impl<D: Disk> Broker<D> {
         // Held for long: the frame it came in must not be.
         let pull = Box::new(pull.detached());
         self.holds.hold(Held { caller, pull, deadline });
+    }
+
+    /// Whom the consumer is to ask the next time (5.2): one that is far behind a slave, one that
+    /// came to a slave its master, as soon as that is back.
+    fn direct(&self, group: &str, pulled: &mut Pulled) {
+        let seen = pulled.spans.last().map(|span| span.end());
+        let lacks = seen.map_or(0, |seen| self.store.written().end().since(seen));
+        let (near, far) = self.groups.served_by(group);
+        if self.config.far_behind.is_some_and(|most| lacks > most) {
+            pulled.suggest = far;
+        } else if self.ha.is_slave() {
+            if self.has_master() && pulled.code != Code::Success {
+                pulled.code = Code::PullRetryImmediately;
+            }
+        } else {
+            pulled.suggest = near;
+        }
     }
 
     /// What the queue holds for this pull, now (5.2).
@@ -223,7 +242,7 @@ impl<D: Disk> Broker<D> {
     /// The part of a queue that consumers may see: below the confirmed position.
     pub(super) fn visible(&self, of: &QueueRef) -> Option<QueueRange> {
         let range = self.store.queue(&of.topic, of.queue)?;
-        let confirmed = self.flush.confirmed();
+        let confirmed = self.confirmed;
         let seen = |offset: u64| {
             let unit = self.store.unit(&of.topic, of.queue, QueueOffset::new(offset));
             unit.is_none_or(|unit| confirmed.covers(unit.span.end()))
@@ -241,16 +260,23 @@ impl<D: Disk> Broker<D> {
 
     /// Wakes pulls whose queue got messages that may be seen now.
     pub(super) fn wake_arrivals(&mut self) {
-        let confirmed = self.flush.confirmed();
-        while let Some((_, queue)) = self.arrivals.pop_front_if(|(end, _)| confirmed.covers(*end)) {
-            self.wake(&queue);
+        let confirmed = self.confirmed;
+        while let Some(wake) = self.arrivals.next(confirmed) {
+            match wake {
+                Wake::All => self.wake_where(Holds::take_all),
+                Wake::Queue(queue) => self.wake(&queue),
+            }
         }
     }
 
     /// Serves what is held on this queue again.
     pub(super) fn wake(&mut self, queue: &QueueRef) {
+        self.wake_where(|holds, woken| holds.take_queue(queue, woken));
+    }
+
+    fn wake_where(&mut self, take: impl FnOnce(&mut Holds, &mut Vec<Held>)) {
         let mut woken = std::mem::take(&mut self.woken);
-        self.holds.take_queue(queue, &mut woken);
+        take(&mut self.holds, &mut woken);
         for Held { caller, pull, deadline } in woken.drain(..) {
             self.serve_pull(caller, pull, Some(deadline));
         }

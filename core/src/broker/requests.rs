@@ -60,6 +60,7 @@ impl<D: Disk> Broker<D> {
                 let found = self.store.offset_by_time(&of.topic, of.queue, at, boundary);
                 offset(found.map_or(0, QueueOffset::get))
             }
+            BrokerRequest::State(kind) => self.state_of(kind),
             BrokerRequest::TopicConfig { topic } => {
                 let config = self.topics.get(&topic).ok_or_else(|| no_topic(&topic))?;
                 BrokerResponse::TopicConfig(Box::new(config.describe(&topic)))
@@ -98,7 +99,7 @@ impl<D: Disk> Broker<D> {
             start: self.store.start(),
             written: self.store.written(),
             flushed: self.flush.flushed(),
-            confirmed: self.flush.confirmed(),
+            confirmed: self.confirmed,
             held_pulls: self.holds.len() as u64,
             waiting_sends: self.waiters.len() as u64,
             sends_refused: self.closed_for_sends.map(Text::from),

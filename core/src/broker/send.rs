@@ -20,6 +20,7 @@ use hotfire_storage::{AppendError, Appended};
 use rand::RngExt;
 
 use super::names::{self, Refusal};
+use super::waiters::Awaited;
 use super::{Broker, Effect};
 use crate::domain::{BrokerResponse, Caller, Code, Positions, QueueRef, Send, SendStatus, Sent};
 
@@ -107,12 +108,17 @@ impl<D: Disk> Broker<D> {
         if let Some(why) = &self.closed_for_sends {
             return Err((Code::ServiceNotAvailable, (*why).to_owned()));
         }
+        if self.ha.is_slave() {
+            let why = "this broker is a slave and takes no messages; send to its master";
+            return Err((Code::ServiceNotAvailable, why.to_owned()));
+        }
         self.refuse_if_full()?;
         names::check_sendable(&send.to.topic)?;
         check_size(send, self.config.max_message_size)?;
         // Unconfirmed records count whether somebody waits for them or not: one-way sends too
         // must not outrun a disk that hangs.
-        let waiting = self.arrivals.len().max(self.waiters.len()) + self.parked.len();
+        let unflushed = self.arrivals.behind(self.flush.confirmed().end());
+        let waiting = unflushed.max(self.waiters.len()) + self.parked.len();
         if waiting >= self.config.limits.waiting_sends {
             let remark = format!(
                 "[OVERLOAD]system busy, start flow control for a while: {waiting} sends wait for \
@@ -200,6 +206,9 @@ impl<D: Disk> Broker<D> {
 
     fn try_send(&mut self, now: Now, parked: ParkedSend) {
         let ParkedSend { caller, send, deadline } = parked;
+        if let Some(why) = self.too_few_replicas(now.mono).filter(|_| waits(&send)) {
+            return self.refuse(caller, Code::SystemError, why);
+        }
         match self.append(now.wall, &caller, &send) {
             Tried::NoRoom => self.park(ParkedSend { caller, send, deadline }),
             Tried::Refused((code, remark)) => self.refuse(caller, code, remark),
@@ -215,21 +224,27 @@ impl<D: Disk> Broker<D> {
         let end = appended.span.end();
         // The table's own text: a frame is not kept for as long as a sync takes.
         let topic = self.topics.name(&to.topic).cloned().unwrap_or_else(|| to.topic.detached());
-        self.arrivals.push_back((end, QueueRef { topic, queue: to.queue }));
-        let lights = lights.into_iter().map(|topic| (end, QueueRef { topic, queue: 0 }));
-        self.arrivals.extend(lights);
+        self.arrivals.push(end, QueueRef { topic, queue: to.queue });
+        for topic in lights {
+            self.arrivals.push(end, QueueRef { topic, queue: 0 });
+        }
     }
 
     /// The records are in the log: answer, or wait.
     fn stored(&mut self, now: Now, caller: Caller, send: &Send, appended: &Appended, sent: Sent) {
         self.flush.wrote(now.mono, self.store.written());
         let end = appended.span.end();
-        let waits = properties::find(send.properties.as_bytes(), WAIT) != Some(b"false");
-        match self.flush.patience() {
-            Some(patience) if waits && !caller.oneway => {
-                self.waiters.push(end, now.mono.after(patience), caller, sent);
+        if !waits(send) || caller.oneway {
+            return self.answer(caller, BrokerResponse::Sent(Box::new(sent)));
+        }
+        let flush = self.flush.patience().map(|patience| now.mono.after(patience));
+        let (replicas, status) = self.replicas_for(now.mono);
+        let sent = Sent { status, ..sent };
+        match (Awaited { flush, replicas }) {
+            Awaited { flush: None, replicas: None } => {
+                self.answer(caller, BrokerResponse::Sent(Box::new(sent)));
             }
-            _ => self.answer(caller, BrokerResponse::Sent(Box::new(sent))),
+            awaited => self.waiters.push(end, awaited, caller, sent),
         }
     }
 
@@ -317,11 +332,8 @@ impl<D: Disk> Broker<D> {
 
     /// Answers every waiter whose promise came true, and those who waited long enough.
     pub(super) fn answer_waiters(&mut self, now: Now) {
-        while let Some((caller, sent)) = self.waiters.kept(self.flush.flushed()) {
-            self.answer(caller, BrokerResponse::Sent(Box::new(sent)));
-        }
-        while let Some((caller, mut sent)) = self.waiters.late(now.mono) {
-            sent.status = SendStatus::FlushDiskTimeout;
+        let (flushed, replicated) = (self.flush.flushed(), self.replicated());
+        while let Some((caller, sent)) = self.waiters.next(flushed, replicated, now.mono) {
             self.answer(caller, BrokerResponse::Sent(Box::new(sent)));
         }
     }
@@ -357,6 +369,11 @@ impl<D: Disk> Broker<D> {
 }
 
 /// What a parked send keeps in memory, in bytes.
+/// Does its sender want more than that it is written?
+fn waits(send: &Send) -> bool {
+    properties::find(send.properties.as_bytes(), WAIT) != Some(b"false")
+}
+
 fn cost(send: &Send) -> usize {
     size_of::<Send>() + send.body.len() + send.properties.len()
 }

@@ -129,7 +129,7 @@ pub(super) fn offsets_json(offsets: &Offsets) -> Vec<u8> {
 }
 
 /// A key without `@`, or a negative offset, was never written by a broker: it is left out.
-fn offsets_of(kept: &OffsetTable) -> BTreeMap<(Text, Text), BTreeMap<i32, QueueOffset>> {
+pub(super) fn offsets_of(kept: &OffsetTable) -> BTreeMap<(Text, Text), BTreeMap<i32, QueueOffset>> {
     let mut table = BTreeMap::new();
     for (key, queues) in &kept.offset_table {
         let Some((topic, group)) = key.rsplit_once('@') else { continue };
@@ -141,7 +141,7 @@ fn offsets_of(kept: &OffsetTable) -> BTreeMap<(Text, Text), BTreeMap<i32, QueueO
     table
 }
 
-fn topic_of(kept: TopicConfig) -> Topic {
+pub(super) fn topic_of(kept: TopicConfig) -> Topic {
     Topic {
         read_queues: kept.read_queue_nums,
         write_queues: kept.write_queue_nums,

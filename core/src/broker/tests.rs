@@ -1,3 +1,4 @@
+mod ha;
 mod query;
 mod queues;
 mod retention;
@@ -6,12 +7,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use hotfire_storage::Settings;
 use hotfire_storage::plain::PlainDisk;
-use hotfire_storage::position::QueueOffset;
+use hotfire_storage::position::{Physical, QueueOffset};
 use hotfire_storage::time::Wall;
 
 use super::*;
 use crate::domain::{
-    BrokerId, BrokerIdentity, Language, Pull, PullStatus, Pulled, Send, SendStatus, Sent,
+    BrokerId, BrokerIdentity, Language, Pull, PullStatus, Pulled, QueueRef, Send, SendStatus, Sent,
 };
 
 fn settings() -> Settings {
@@ -75,6 +76,18 @@ fn pull(topic: &str, offset: i64, hold_ms: Option<u64>) -> BrokerRequest {
     }))
 }
 
+fn caller(opaque: i32) -> Caller {
+    Caller {
+        conn: ConnId(1),
+        peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 5_000)),
+        opaque,
+        oneway: false,
+        language: Language::JAVA,
+        version: 493,
+        json: true,
+    }
+}
+
 /// A broker on a disk in memory, and what it answered.
 struct Rig {
     broker: Broker<PlainDisk>,
@@ -100,15 +113,7 @@ impl Rig {
 
     fn tell(&mut self, ms: u64, request: BrokerRequest, oneway: bool) -> i32 {
         self.opaque += 1;
-        let caller = Caller {
-            conn: ConnId(1),
-            peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 5_000)),
-            opaque: self.opaque,
-            oneway,
-            language: Language::JAVA,
-            version: 493,
-            json: true,
-        };
+        let caller = Caller { oneway, ..caller(self.opaque) };
         self.broker.handle(at(ms), Input::Request { caller, request });
         self.opaque
     }

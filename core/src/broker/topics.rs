@@ -146,6 +146,30 @@ impl Topics {
         self.table.insert(Text::from(name), topic);
     }
 
+    /// Becomes what the master's table is, if it is not. Answers which topics changed.
+    pub(super) fn follow(
+        &mut self,
+        table: BTreeMap<Text, Topic>,
+        version: DataVersion,
+    ) -> Vec<Text> {
+        if !self.version.follow(version) {
+            return Vec::new();
+        }
+        let mut changed: Vec<Text> =
+            self.table.keys().filter(|name| !table.contains_key(*name)).cloned().collect();
+        let before = std::mem::take(&mut self.table);
+        for (name, mut topic) in table {
+            let held = before.get(&name);
+            topic.since = held.map_or(version.counter, |held| held.since);
+            if held != Some(&topic) {
+                topic.since = version.counter;
+                changed.push(name.clone());
+            }
+            self.table.insert(name, topic);
+        }
+        changed
+    }
+
     /// A topic. Light queues are not in the table, and all alike.
     pub(super) fn get(&self, topic: &str) -> Option<&Topic> {
         self.table.get(topic).or_else(|| self.light_of(topic))

@@ -29,6 +29,17 @@ impl Version {
         self.now.counter
     }
 
+    /// The table is to become one of this version. Is it another one?
+    pub(super) fn follow(&mut self, version: DataVersion) -> bool {
+        let is_news = self.now != version;
+        if is_news {
+            self.now = version;
+            // Saved whatever the numbers say: they are another broker's.
+            self.saved = self.saved.min(version.counter.saturating_sub(1));
+        }
+        is_news
+    }
+
     /// The newest change that a power loss cannot take away.
     pub(super) fn durable_upto(&self) -> i64 {
         self.saved

@@ -2,21 +2,50 @@
 
 use std::collections::VecDeque;
 
-use hotfire_storage::position::{Flushed, Physical};
+use hotfire_storage::position::{Flushed, Physical, Replicated};
 use hotfire_storage::time::Mono;
 
-use crate::domain::{Caller, Sent};
+use crate::domain::{Caller, SendStatus, Sent};
+
+/// What a send waits for, and until when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Awaited {
+    /// The medium.
+    pub(super) flush: Option<Mono>,
+    /// Replicas.
+    pub(super) replicas: Option<Mono>,
+}
 
 #[derive(Debug)]
 struct Waiter {
     end: Physical,
-    deadline: Mono,
+    awaited: Awaited,
     caller: Caller,
     sent: Sent,
 }
 
-/// Waiters of one promise. All wait equally long, so the queue is sorted by position and by
-/// deadline at once: an answer is a position crossing, O(1).
+impl Waiter {
+    /// What came of it, if that is known: the medium speaks before replicas do.
+    fn outcome(&self, flushed: Flushed, replicated: Replicated, now: Mono) -> Option<SendStatus> {
+        match self.awaited.flush {
+            Some(_) if flushed.covers(self.end) => {}
+            Some(until) if until <= now => return Some(SendStatus::FlushDiskTimeout),
+            Some(_) => return None,
+            None => {}
+        }
+        match self.awaited.replicas {
+            Some(_) if replicated.covers(self.end) => {}
+            Some(until) if until <= now => return Some(SendStatus::FlushSlaveTimeout),
+            Some(_) => return None,
+            None => {}
+        }
+        Some(self.sent.status)
+    }
+}
+
+/// Waiters in the order of the log. All wait equally long for the same thing, so the queue is
+/// sorted by position and by deadline at once, and the first is the first to be answered: an
+/// answer is a position crossing, O(1).
 #[derive(Debug, Default)]
 pub(super) struct Waiters(VecDeque<Waiter>);
 
@@ -25,26 +54,32 @@ impl Waiters {
         self.0.len()
     }
 
-    pub(super) fn push(&mut self, end: Physical, deadline: Mono, caller: Caller, sent: Sent) {
+    pub(super) fn push(&mut self, end: Physical, awaited: Awaited, caller: Caller, sent: Sent) {
         let last = self.0.back();
         assert!(last.is_none_or(|last| last.end < end), "records are appended in order");
-        assert!(last.is_none_or(|last| last.deadline <= deadline), "all wait equally long");
-        self.0.push_back(Waiter { end, deadline, caller, sent });
+        self.0.push_back(Waiter { end, awaited, caller, sent });
     }
 
-    /// The next one whose bytes are durable.
-    pub(super) fn kept(&mut self, flushed: Flushed) -> Option<(Caller, Sent)> {
-        self.0.pop_front_if(|first| flushed.covers(first.end)).map(|w| (w.caller, w.sent))
+    /// The next one whose promise came true, or that has waited long enough.
+    pub(super) fn next(
+        &mut self,
+        flushed: Flushed,
+        replicated: Replicated,
+        now: Mono,
+    ) -> Option<(Caller, Sent)> {
+        let status = self.0.front()?.outcome(flushed, replicated, now)?;
+        let Waiter { caller, sent, .. } = self.0.pop_front().expect("it was looked at");
+        Some((caller, Sent { status, ..sent }))
     }
 
-    /// The next one that has waited long enough.
-    pub(super) fn late(&mut self, now: Mono) -> Option<(Caller, Sent)> {
-        self.0.pop_front_if(|first| first.deadline <= now).map(|w| (w.caller, w.sent))
-    }
-
-    /// The next one, whatever it waited for: the caller knows that everything is durable.
-    pub(super) fn stopped(&mut self) -> Option<(Caller, Sent)> {
-        self.0.pop_front().map(|waiter| (waiter.caller, waiter.sent))
+    /// The next one: the caller knows that everything is durable. Whether replicas have it was
+    /// not seen.
+    pub(super) fn stopped(&mut self, replicated: Replicated) -> Option<(Caller, Sent)> {
+        let Waiter { end, awaited, caller, mut sent } = self.0.pop_front()?;
+        if awaited.replicas.is_some() && !replicated.covers(end) {
+            sent.status = SendStatus::FlushSlaveTimeout;
+        }
+        Some((caller, sent))
     }
 
     /// The next one, whatever it waits for: its promise can no longer come true.
@@ -52,7 +87,9 @@ impl Waiters {
         self.0.pop_front().map(|waiter| waiter.caller)
     }
 
-    pub(super) fn deadline(&self) -> Option<Mono> {
-        self.0.front().map(|first| first.deadline)
+    pub(super) fn deadline(&self, flushed: Flushed) -> Option<Mono> {
+        let first = self.0.front()?;
+        let flush = first.awaited.flush.filter(|_| !flushed.covers(first.end));
+        flush.or(first.awaited.replicas)
     }
 }

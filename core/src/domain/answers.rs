@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hotfire_storage::position::{Confirmed, Flushed, Physical, QueueOffset, Span, Written};
 use hotfire_storage::text::Text;
 use hotfire_storage::time::Wall;
 
-use super::{Code, MessageQueue};
+use super::{Code, MessageQueue, StateKind};
 
 /// What a stored message's sender was promised, as far as it was kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,6 +131,15 @@ pub enum BrokerResponse {
     RuntimeInfo(Box<RuntimeInfo>),
     /// 10, 310, 320.
     Sent(Box<Sent>),
+    /// 21, 43, 45, 201, 402.
+    State {
+        /// Which table.
+        kind: StateKind,
+        /// How many rows it has, where askers count.
+        count: usize,
+        /// All of it.
+        json: Bytes,
+    },
     /// 32: milliseconds, or -1.
     Timestamp(i64),
     /// 351.

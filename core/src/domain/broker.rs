@@ -308,6 +308,8 @@ pub enum BrokerRequest {
     },
     /// 28 GET_BROKER_RUNTIME_INFO.
     RuntimeInfo,
+    /// 21, 43, 45, 201, 402: a table, whole; of slaves.
+    State(StateKind),
     /// 29 SEARCH_OFFSET_BY_TIMESTAMP.
     SearchOffset {
         /// Queue.
@@ -361,4 +363,27 @@ pub enum BrokerRequest {
         /// The record's position.
         at: Physical,
     },
+}
+
+/// A table that slaves take over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateKind {
+    /// 45: how far delay levels are delivered.
+    DelayOffsets,
+    /// 201.
+    Groups,
+    /// 43: consumer offsets.
+    Offsets,
+    /// 402: how groups are served.
+    RequestModes,
+    /// 21.
+    Topics,
+}
+
+impl StateKind {
+    /// All there are.
+    pub const ALL: [Self; 5] =
+        [Self::Topics, Self::Groups, Self::Offsets, Self::DelayOffsets, Self::RequestModes];
+    /// Those that a slave of ours asks for, in this order.
+    pub const FOLLOWED: [Self; 3] = [Self::Topics, Self::Groups, Self::Offsets];
 }

@@ -8,6 +8,7 @@
 //! | `consumer` | 34, 35, 38, 40, 41, 42 |
 //! | `offset` | 14, 15, 29, 30, 31, 32 |
 //! | `runtime` | 28 |
+//! | `state` | 21, 43, 45, 201, 402 |
 //! | `topic` | 17, 351 |
 
 mod consumer;
@@ -16,6 +17,7 @@ mod pull;
 mod query;
 mod runtime;
 mod send;
+mod state;
 mod topic;
 
 use std::net::SocketAddr;
@@ -72,7 +74,10 @@ pub fn decode_request(header: &Header, body: &Bytes) -> BrokerRequest {
         | GET_EARLIEST_MSG_STORETIME => offset::decode(header),
         GET_BROKER_RUNTIME_INFO => Ok(BrokerRequest::RuntimeInfo),
         UPDATE_AND_CREATE_TOPIC | GET_TOPIC_CONFIG => topic::decode(header),
-        code => Ok(BrokerRequest::Unsupported { code }),
+        code => Ok(match state::kind(code) {
+            Some(kind) => BrokerRequest::State(kind),
+            None => BrokerRequest::Unsupported { code },
+        }),
     };
     decoded.unwrap_or_else(|error| BrokerRequest::Malformed { why: error.to_string() })
 }
@@ -122,6 +127,13 @@ pub fn encode_response(
             answer(caller, Code::Success, None, into).finish(runtime::body(info))
         }
         BrokerResponse::Sent(sent) => send::encode_response(caller, sent, with, into),
+        BrokerResponse::State { kind, count, json } => {
+            let mut head = answer(caller, Code::Success, None, into);
+            if let Some(field) = state::total_field(*kind) {
+                head.show(field, count);
+            }
+            head.finish(json.clone())
+        }
         BrokerResponse::Timestamp(timestamp) => {
             let mut head = answer(caller, Code::Success, None, into);
             head.show("timestamp", timestamp);
@@ -175,6 +187,7 @@ pub fn request_code(request: &BrokerRequest) -> i32 {
         BrokerRequest::SearchOffset { .. } => SEARCH_OFFSET_BY_TIMESTAMP,
         BrokerRequest::Send(send) if send.batch => SEND_BATCH_MESSAGE,
         BrokerRequest::Send(_) => SEND_MESSAGE_V2,
+        BrokerRequest::State(kind) => state::code(*kind),
         BrokerRequest::TopicConfig { .. } => GET_TOPIC_CONFIG,
         BrokerRequest::Unlock { .. } => UNLOCK_BATCH_MQ,
         BrokerRequest::Unregister { .. } => UNREGISTER_CLIENT,
@@ -220,6 +233,7 @@ fn put_request(head: &mut HeadWriter<'_>, request: &BrokerRequest) -> Body {
         }
         BrokerRequest::Malformed { .. }
         | BrokerRequest::RuntimeInfo
+        | BrokerRequest::State(_)
         | BrokerRequest::Unsupported { .. } => Body::None,
     }
 }
@@ -279,7 +293,14 @@ pub fn decode_response(
         GET_EARLIEST_MSG_STORETIME => BrokerResponse::Timestamp(fields.number("timestamp")?),
         GET_BROKER_RUNTIME_INFO => runtime::decode(body)?,
         GET_TOPIC_CONFIG => topic::decode_description(body)?,
-        _ => BrokerResponse::Done,
+        code => match state::kind(code) {
+            Some(kind) => {
+                let total = state::total_field(kind).and_then(|field| fields.text_if(field));
+                let count = total.and_then(|total| total.parse().ok()).unwrap_or(0);
+                BrokerResponse::State { kind, count, json: body.clone() }
+            }
+            None => BrokerResponse::Done,
+        },
     })
 }
 

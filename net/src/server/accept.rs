@@ -1,6 +1,5 @@
 //! The accept loop: who may come in.
 
-use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -10,12 +9,11 @@ use hotfire_core::domain::ConnId;
 
 use super::peer::{self, Peer};
 use super::{Arrival, Shared};
-use crate::rt::{self, Instant, TcpListener, TcpStream};
+use crate::rt::{self, TcpListener, TcpStream};
+use crate::sparse::Sparse;
 
 /// Pause after an error that will not go away by asking again at once, such as EMFILE.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// One log line in so long, of a kind that a flood of connections could repeat.
-const LOG_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) async fn run<R: 'static>(shared: Rc<Shared<R>>, listener: TcpListener) {
     let log = Sparse::default();
@@ -66,22 +64,4 @@ fn admit<R: 'static>(shared: &Rc<Shared<R>>, stream: TcpStream, addr: SocketAddr
         shared.inbox.push(Arrival::Closed { conn });
         shared.inbox.pushed(&peer, 0);
     });
-}
-
-/// Lets one line in a while through, and counts the others.
-#[derive(Default)]
-struct Sparse {
-    last: Cell<Option<Instant>>,
-    unsaid: Cell<u64>,
-}
-
-impl Sparse {
-    fn maybe(&self, say: impl FnOnce(u64)) {
-        if self.last.get().is_some_and(|last| last.elapsed() < LOG_EVERY) {
-            self.unsaid.set(self.unsaid.get() + 1);
-        } else {
-            self.last.set(Some(Instant::now()));
-            say(self.unsaid.take());
-        }
-    }
 }

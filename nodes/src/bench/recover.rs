@@ -114,7 +114,8 @@ impl<'a> Bench<'a> {
         let (port, root) = (free_port()?, dir.display());
         let text = format!(
             "bindAddress=127.0.0.1\nbrokerIP1=127.0.0.1\nbrokerIP2=127.0.0.1\nbrokerName=bench\n\
-             brokerId=0\nlistenPort={port}\nstorePathRootDir={root}/store\n\
+             brokerId=0\nlistenPort={port}\nhaListenPort=0\nfastListenPort=0\n\
+             storePathRootDir={root}/store\n\
              storePathCommitLog={root}/store/commitlog\n{conf}"
         );
         fs::write(dir.join("broker.conf"), text).map_err(Failure::new)?;

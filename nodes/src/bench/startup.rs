@@ -80,6 +80,7 @@ async fn start_apart(dir: &Path, idle: Option<Duration>) -> Result<(Duration, Me
         "broker.conf",
         &format!(
             "bindAddress=127.0.0.1\nbrokerIP1=127.0.0.1\nbrokerName=bench\nlistenPort={port}\n\
+                 haListenPort=0\nfastListenPort=0\n\
              namesrvAddr=127.0.0.1:{namesrv_port}\nstorePathRootDir={root}/store\n"
         ),
     )?;

@@ -9,6 +9,7 @@ use hotfire_storage::text::Text;
 
 use super::connections::{Connections, connection_keys};
 use super::crc::{self, CrcConf};
+use super::ha::{self, HaConf};
 use super::memory::{self, Memory};
 use super::queues::{self, QueueConf};
 use super::retention::{Retention, retention_keys};
@@ -35,6 +36,8 @@ pub struct BrokerConf {
     pub bind: IpAddr,
     /// The port listened on.
     pub port: u16,
+    /// Another one that answers the same; 0: none. Unless set, two below `port`.
+    pub fast_port: Option<u16>,
     /// The address told to clients, and written into records.
     pub advertised: Ipv4Addr,
     /// The address told to slaves.
@@ -89,8 +92,8 @@ pub struct BrokerConf {
     pub save_offsets_every: Millis,
     /// Silence after which a client is gone.
     pub client_expiry: Millis,
-    /// Replicas, the master counted, that a SYNC_MASTER waits for.
-    pub in_sync_replicas: u32,
+    /// How the log is replicated.
+    pub ha: HaConf,
     /// CRCs of records.
     pub crcs: CrcConf,
     /// What becomes of old messages.
@@ -118,6 +121,7 @@ impl Default for BrokerConf {
             flush: FlushDisk::Async,
             bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             port: 10911,
+            fast_port: None,
             advertised: host::ipv4(),
             advertised_ha: None,
             namesrv: Addrs::default(),
@@ -145,7 +149,7 @@ impl Default for BrokerConf {
             register_every: Millis(30_000),
             save_offsets_every: Millis(5000),
             client_expiry: Millis(120_000),
-            in_sync_replicas: 1,
+            ha: HaConf::default(),
             crcs: CrcConf::default(),
             retention: Retention::default(),
             refused: false,
@@ -180,7 +184,8 @@ impl BrokerConf {
         };
         let store_host = SocketAddr::V4(SocketAddrV4::new(self.advertised, self.port));
         let ha_ip = self.advertised_ha.unwrap_or(self.advertised);
-        let ha_addr = Text::from(format!("{ha_ip}:{}", self.port.saturating_add(1)));
+        let ha_port = self.ha_port().unwrap_or(self.port.saturating_add(1));
+        let ha_addr = Text::from(format!("{ha_ip}:{ha_port}"));
         let flush = match self.flush {
             FlushDisk::Async => FlushPolicy::Async {
                 every: self.flush_every.into(),
@@ -197,6 +202,7 @@ impl BrokerConf {
             default_topic_queues: self.default_topic_queues,
             max_message_size: self.max_message_size,
             flush,
+            role: self.duty(),
             retention: self.retention.policy(),
             long_polling: self.long_polling,
             short_polling: self.short_polling.into(),
@@ -204,6 +210,7 @@ impl BrokerConf {
             save_offsets_every: self.save_offsets_every.into(),
             client_expiry: self.client_expiry.into(),
             limits: self.limits.clone(),
+            far_behind: self.memory.far_behind(),
             name_servers: self.namesrv.0.len(),
             seed,
             ..BrokerConfig::new(identity, store_host, ha_addr)
@@ -235,6 +242,7 @@ impl Settings for BrokerConf {
     const KEYS: &'static [&'static [Key<Self>]] = &[
         KEYS,
         crc::KEYS,
+        ha::KEYS,
         memory::KEYS,
         queues::KEYS,
         retention_keys!(BrokerConf),
@@ -261,6 +269,7 @@ impl Settings for BrokerConf {
                 self.commit_log_file, self.max_message_size,
             ));
         }
+        self.check_ha()?;
         self.retention.check()
     }
 }
@@ -412,13 +421,6 @@ const KEYS: &[Key<BrokerConf>] = &[
         millis(1000..=86_400_000),
         "Silence after which \
          a client is gone."
-    ),
-    row!(
-        "inSyncReplicas",
-        in_sync_replicas,
-        whole(1..=16),
-        "Replicas, the master counted, that a \
-         SYNC_MASTER waits for."
     ),
     row!("aclEnable", refused, value::off, "Only `false`: there is no access control yet."),
     row!("authenticationEnabled", refused, value::off, "Only `false`, as aclEnable."),

@@ -47,7 +47,7 @@ pub const BROKER: &str = "\
     replyThreadPoolQueueCapacity retrieveMessageFromPopRetryTopicV1 reviveAckWaitMs \
     reviveInterval reviveMaxSlow reviveQueueNum reviveScanTime rocketmqHome secretKey \
     sendHeartbeatTimeoutMillis sendMessageThreadPoolNums sendThreadPoolQueueCapacity \
-    serverLoadBalancerEnable shutdownWaitTimeSeconds skipPreOnline slaveReadEnable \
+    serverLoadBalancerEnable shutdownWaitTimeSeconds skipPreOnline \
     splitMetadataSize splitRegistrationSize startAcceptSendRequestTimeStamp \
     storeReplyMessageEnable subscriptionExpiredTimeout syncBrokerMemberGroupPeriod \
     syncBrokerMetadataPeriod syncControllerMetadataPeriod traceOn traceTopicEnable \
@@ -61,7 +61,7 @@ pub const BROKER: &str = "\
 /// Of its store. `abortFile`, `storeCheckpoint`, `storePathConsumeQueue` and `storePathIndex` are
 /// in many files on the web; Apache's store reads none of them.
 pub const STORE: &str = "\
-    abortFile accessMessageInMemoryMaxRatio allAckInSyncStateSet asyncLearner \
+    abortFile asyncLearner \
     autoMessageVersionOnTopicLen batchDispatchRequestThreadPoolNums bitMapLengthConsumeQueueExt \
     bottomMostCompressionTypeForConsumeQueueStore \
     cleanRocksDBDirtyCQIntervalMin coldDataFlowControlEnable \
@@ -79,26 +79,26 @@ pub const STORE: &str = "\
     enableScheduleAsyncDeliver enableScheduleMessageStats \
     fastFailIfNoBufferInStorePool flushCommitLogTimed flushConsumeQueueLeastPages \
     flushConsumeQueueThoroughInterval flushDelayOffsetInterval flushIntervalConsumeQueue \
-    flushLeastPagesWhenWarmMapedFile haFlowControlEnable \
-    haHousekeepingInterval haListenPort haMasterAddress haMaxGapNotInSync \
-    haMaxTimeSlaveNotCatchup haSendHeartbeatInterval haSlaveFallbehindMax haTransferBatchSize \
+    flushLeastPagesWhenWarmMapedFile \
+  \
+    haSlaveFallbehindMax \
     indexFileReadEnable indexFileWriteEnable indexRocksDBEnable \
     logicalDiskSpaceCleanForciblyThreshold mappedFileSizeTimerLog \
     mappedFileSwapEnable maxAsyncPutMessageRequests \
-    maxBatchDeleteFilesNum maxChecksumRange maxFilterMessageSize maxHaTransferByteInSecond \
+    maxBatchDeleteFilesNum maxChecksumRange maxFilterMessageSize \
     maxMsgsNumBatch maxOffsetMapSize \
     maxRecoveryCommitlogFiles maxSlaveResendLength maxSlaveSizeInMaster maxTopicLength \
     maxTransferBytesOnMessageInDisk maxTransferBytesOnMessageInMemory \
     maxTransferCountOnMessageInDisk maxTransferCountOnMessageInMemory memTableFlushIntervalMs \
-    messageDelayLevelExt messageIndexSafe minInSyncReplicas \
+    messageDelayLevelExt messageIndexSafe \
     multiDispatchEnable offsetCheckInSlave osPageCacheBusyTimeOutMills preferredLeaderId \
     pullBatchMaxMessageCount putConsumeQueueDataByFileChannel putMessageTimeout \
     putMsgIndexHightWater readOnlyCommitLogStorePaths readUnCommitted \
     realTimePersistRocksDBConfig redeleteHangedFileInterval replicasPerDiskPartition \
     rocksdbCQDoubleWriteEnable sampleCountThreshold sampleSteps searchBcqByCacheEnable \
-    slaveTimeout startOffset storeCheckpoint storePathBrokerIdentity storePathConsumeQueue \
+    startOffset storeCheckpoint storePathBrokerIdentity storePathConsumeQueue \
     storePathDLedgerCommitLog storePathEpochFile storePathIndex storePathRocksDBConfig \
-    syncFromLastFile syncMasterFlushOffsetWhenStartup timerCheckMetricsWhen \
+    syncMasterFlushOffsetWhenStartup timerCheckMetricsWhen \
     timerColdDataCheckEnable timerCongestNumEachSlot timerEnableCheckMetrics \
     timerEnableDisruptor timerEnableRetryUntilSuccess timerFlushIntervalMs \
     timerGetMessageThreadNum timerInterceptDelayLevel timerMaxDelaySec timerMetricSmallThreshold \
@@ -116,7 +116,7 @@ pub const REMOTING: &str = "\
     clientCallbackExecutorThreads clientChannelMaxIdleTimeSeconds clientCloseSocketIfTimeout \
     clientOnewaySemaphoreValue clientPooledByteBufAllocatorEnable clientSocketRcvBufSize \
     clientSocketSndBufSize clientWorkerThreads connectTimeoutMillis enableHttp2Proxy \
-    enableReconnectForGoAway enableShutdownGracefully enableTransparentRetry fastListenPort \
+    enableReconnectForGoAway enableShutdownGracefully enableTransparentRetry \
     requireClientAuth scanAvailableNameSrv serverAsyncSemaphoreValue \
     serverCallbackExecutorThreads serverNettyWorkerGroupEnable \
     serverOnewaySemaphoreValue serverPooledByteBufAllocatorEnable serverSelectorThreads \

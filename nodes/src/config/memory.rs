@@ -12,6 +12,10 @@ pub struct Memory {
     pub prefault: u64,
     /// Do the pages of the file that is written stay in memory?
     pub lock_pages: bool,
+    /// Are consumers that are far behind sent to a slave?
+    pub slave_reads: bool,
+    /// How far that is: per cent of the machine's memory.
+    pub near_percent: u64,
     /// May the system read more of the log than it is asked for?
     pub read_ahead: bool,
 }
@@ -19,7 +23,13 @@ pub struct Memory {
 impl Default for Memory {
     fn default() -> Self {
         let Usage { read_ahead, lock_pages } = Usage::default();
-        Self { prefault: hotfire_storage::Settings::default().prefault, lock_pages, read_ahead }
+        Self {
+            prefault: hotfire_storage::Settings::default().prefault,
+            lock_pages,
+            slave_reads: false,
+            near_percent: 40,
+            read_ahead,
+        }
     }
 }
 
@@ -28,6 +38,20 @@ impl Memory {
     pub fn usage(self) -> Usage {
         Usage { read_ahead: self.read_ahead, lock_pages: self.lock_pages }
     }
+
+    /// From how many bytes behind the log's end on consumers are sent to a slave, if they are.
+    pub fn far_behind(self) -> Option<u64> {
+        let memory = self.slave_reads.then(of_the_machine).flatten()?;
+        Some(memory / 100 * self.near_percent)
+    }
+}
+
+/// Bytes of memory that the machine has, if it says so.
+fn of_the_machine() -> Option<u64> {
+    let told = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = told.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
 }
 
 macro_rules! row {
@@ -54,5 +78,20 @@ pub(super) const KEYS: &[Key<BrokerConf>] = &[
         memory.read_ahead,
         switch,
         "Off: the system reads no more of the CommitLog than it is asked for."
+    ),
+    row!(
+        "slaveReadEnable",
+        memory.slave_reads,
+        switch,
+        "Consumers that read what may have left the memory are sent to a slave \
+         (whichBrokerWhenConsumeSlowly of their group). A slave answers those that come in any \
+         case: their master is gone."
+    ),
+    row!(
+        "accessMessageInMemoryMaxRatio",
+        memory.near_percent,
+        whole(1..=100),
+        "slaveReadEnable: how far behind the log's end that is, in per cent of the \
+         machine's memory."
     ),
 ];

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 /// A duration that files count in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Millis(pub u64);
@@ -42,6 +44,26 @@ impl fmt::Display for Addrs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join(";"))
     }
+}
+
+/// Networks, `,` between them in a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Networks(pub Vec<IpNet>);
+
+impl fmt::Display for Networks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&texts.join(","))
+    }
+}
+
+/// Addresses and networks.
+pub fn networks(text: &str) -> Result<Networks, String> {
+    let words = text.split([',', ';']).map(str::trim).filter(|word| !word.is_empty());
+    let one = |word: &str| word.parse().or_else(|_| word.parse().map(IpAddr::into)).ok();
+    let all: Option<_> = words.map(one).collect();
+    let expected = "addresses and networks, as 10.0.0.7,10.1.0.0/16,fd00::/8";
+    Ok(Networks(all.ok_or(expected)?))
 }
 
 /// What each delay level waits.
@@ -132,6 +154,11 @@ pub fn port(text: &str) -> Result<u16, String> {
     whole(1..=u16::MAX)(text).map_err(|_| "a port from 1 to 65535".into())
 }
 
+/// A port, or none.
+pub fn port_or_none(text: &str) -> Result<u16, String> {
+    whole(0..=u16::MAX)(text).map_err(|_| "a port from 1 to 65535, or 0 for none".into())
+}
+
 /// A name that topics may carry: a broker's and a cluster's are topics, too.
 pub fn name(text: &str) -> Result<String, String> {
     let fine = |c: char| c.is_ascii_alphanumeric() || "%|_-.".contains(c);
@@ -159,6 +186,13 @@ pub fn addrs(text: &str) -> Result<Addrs, String> {
         _ => Err("addresses as host:port, with ; between them".into()),
     });
     parts.collect::<Result<_, String>>().map(Addrs)
+}
+
+/// `host:port`; empty for none.
+pub fn addr(text: &str) -> Result<String, String> {
+    let one = addrs(text).ok().filter(|addrs| addrs.0.len() <= 1);
+    let one = one.ok_or_else(|| "an address as host:port".to_owned())?;
+    Ok(one.0.into_iter().next().unwrap_or_default())
 }
 
 /// A path. `$` and `~` are taken literally: no shell reads this file, so they are refused.

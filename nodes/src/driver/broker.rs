@@ -3,15 +3,20 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use bytes::BytesMut;
-use hotfire_core::broker::{Broker, Effect, Input};
+use bytes::{Bytes, BytesMut};
+use hotfire_core::broker::{Broker, Effect, HaInput, Input};
 use hotfire_core::domain::BrokerRequest;
+use hotfire_core::ha::slave::SlaveEffect;
 use hotfire_net::codec::broker::{self as codec, Answering};
+use hotfire_net::ha::client::{Arrival as FromMaster, HaClient};
+use hotfire_net::ha::server::{Arrival as FromSlave, HaServer};
+use hotfire_net::ha::stream::Piece;
 use hotfire_net::rt::TcpListener;
 use hotfire_net::server::{Arrival, Limits, Server};
 use hotfire_storage::seam::{Disk, Fault};
 use tokio::sync::Notify;
 
+use super::fetcher::Fetcher;
 use super::registrar::Registrar;
 use super::{GRACE, Node, turn, turns};
 
@@ -23,13 +28,16 @@ pub struct BrokerEdges {
     ///
     /// [`BrokerConfig::name_servers`]: hotfire_core::broker::BrokerConfig::name_servers
     pub name_servers: Vec<String>,
+    /// Slaves fetch its log here.
+    pub ha: Option<TcpListener>,
     /// Bounds of its connections.
     pub limits: Limits,
     /// Notified whenever the disk has something to say; from any thread.
     pub wake: Arc<Notify>,
 }
 
-/// Serves until `stop` ends. Then, in this order: takes its leave of the name servers, still
+/// Serves until `stop` ends, or until the broker's log has to be parted from what is not its
+/// master's ([`Broker::parting`]). Then, in this order: takes its leave of the name servers, still
 /// serving meanwhile; stops accepting; stops the broker (everything flushed and saved); answers
 /// who still waits; closes every connection; and gives the machine back with what the stop said.
 /// Needs [`hotfire_net::rt::run_local`] around it.
@@ -38,20 +46,30 @@ pub async fn run_broker<D: Disk>(
     edges: BrokerEdges,
     stop: impl Future<Output = ()>,
 ) -> (Broker<D>, Result<(), Fault>) {
-    let BrokerEdges { listeners, name_servers, limits, wake } = edges;
+    let BrokerEdges { listeners, name_servers, ha: ha_listener, limits, wake } = edges;
     let server = Server::new(limits, codec::decode_request);
     for listener in listeners {
         server.listen(listener);
     }
     let registrar = Registrar::start(name_servers, Arc::clone(&wake));
-    let mut node = Serving { broker, server, registrar, scratch: BytesMut::new(), next_opaque: 0 };
+    let ha = HaServer::new(Arc::clone(&wake));
+    if let Some(listener) = ha_listener {
+        ha.listen(listener);
+    }
+    let master = HaClient::new(Arc::clone(&wake));
+    let scratch = BytesMut::new();
+    let fetcher = Fetcher::new(Arc::clone(&wake));
+    let next_opaque = 0;
+    let mut node = Serving { broker, server, registrar, ha, master, fetcher, scratch, next_opaque };
     turns(&mut node, &wake, stop).await;
     let leave = node.registrar.leave(node.broker.config().identity.clone());
     turns(&mut node, &wake, leave).await;
     node.server.stop_accepting();
+    node.master.disconnect();
     turn(&mut node);
     let stopped = node.broker.stop(hotfire_net::rt::now());
     turn(&mut node);
+    node.ha.shutdown();
     node.server.shutdown(GRACE).await;
     (node.broker, stopped)
 }
@@ -60,6 +78,9 @@ struct Serving<D: Disk> {
     broker: Broker<D>,
     server: Server<BrokerRequest>,
     registrar: Registrar,
+    ha: HaServer,
+    master: HaClient,
+    fetcher: Fetcher,
     scratch: BytesMut,
     next_opaque: i32,
 }
@@ -84,11 +105,18 @@ impl<D: Disk> Node for Serving<D> {
         match self.server.inbox().next() {
             Some(Arrival::Closed { conn }) => Some(Input::Closed { conn }),
             Some(Arrival::Request { caller, request }) => Some(Input::Request { caller, request }),
-            None => {
-                let (version, response) = self.registrar.next_outcome()?;
-                Some(Input::Registered { version, response })
-            }
+            None => match self.registrar.next_outcome() {
+                Some((version, response)) => Some(Input::Registered { version, response }),
+                None => match self.fetcher.next_outcome() {
+                    Some((kind, json)) => Some(Input::Fetched { kind, json }),
+                    None => self.next_ha().map(Input::Ha),
+                },
+            },
         }
+    }
+
+    fn is_done(&self) -> bool {
+        self.broker.parting().is_some()
     }
 
     fn act(&mut self, effect: Effect) {
@@ -109,6 +137,40 @@ impl<D: Disk> Node for Serving<D> {
                 self.server.outbox().notify(conn, frame);
             }
             Effect::Register => self.registrar.register(self.broker.registration()),
+            Effect::HaFrame { link, span } => {
+                let bytes = if span.len == 0 { Bytes::new() } else { self.broker.lease(span) };
+                self.ha.send(link, span.at, bytes);
+            }
+            Effect::HaClose { link, why } => self.ha.close(link, &why),
+            Effect::Master(SlaveEffect::Connect { master }) => {
+                self.master.connect(master.to_string());
+            }
+            Effect::Fetch { master, kind } => self.fetcher.fetch(master.to_string(), kind),
+            Effect::Master(SlaveEffect::Disconnect) => self.master.disconnect(),
+            Effect::Master(SlaveEffect::Report(position)) => self.master.report(position),
         }
+    }
+}
+
+impl<D: Disk> Serving<D> {
+    /// What happened to slaves, or to the master. While there is no room for the master's bytes
+    /// they are not read.
+    fn next_ha(&mut self) -> Option<HaInput> {
+        if let Some(arrival) = self.ha.next() {
+            return Some(match arrival {
+                FromSlave::Opened { link, peer } => HaInput::Opened { link, peer },
+                FromSlave::Report { link, offset } => HaInput::Reported { link, offset },
+                FromSlave::Taken { link, bytes } => HaInput::Taken { link, bytes },
+                FromSlave::Closed { link } => HaInput::Closed { link },
+            });
+        }
+        if !self.broker.takes_pieces() {
+            return None;
+        }
+        Some(match self.master.next_arrival()? {
+            FromMaster::Connected => HaInput::Connected,
+            FromMaster::Piece(Piece { at, bytes }) => HaInput::Piece { at, bytes },
+            FromMaster::Ended { why } => HaInput::Ended { why },
+        })
     }
 }

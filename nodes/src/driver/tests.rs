@@ -132,6 +132,7 @@ fn a_message_travels_and_the_name_server_knows_the_way() {
         let edges = BrokerEdges {
             listeners: vec![listener],
             name_servers: vec![names.addr.clone()],
+            ha: None,
             limits: Limits::default(),
             wake: Arc::new(Notify::new()),
         };
@@ -174,6 +175,7 @@ fn a_name_server_that_comes_back_is_told_again() {
         let edges = BrokerEdges {
             listeners: vec![listener],
             name_servers: vec![at.clone()],
+            ha: None,
             limits: Limits::default(),
             wake: Arc::new(Notify::new()),
         };

@@ -147,6 +147,7 @@ pub(super) async fn broker(world: Arc<World>, host: Arc<Host>) {
     let edges = BrokerEdges {
         listeners: vec![listener],
         name_servers: world.names.iter().map(|names| names.addr.to_string()).collect(),
+        ha: None,
         limits: Limits::default(),
         wake,
     };

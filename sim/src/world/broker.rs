@@ -337,7 +337,7 @@ impl World<'_> {
                     node.requests.asked(now, caller.conn, caller.opaque, request);
                 }
                 Input::Closed { conn } => node.requests.closed(*conn),
-                Input::Registered { .. } | Input::Request { .. } => {}
+                _ => {}
             }
             broker.handle(now, input);
         }
@@ -399,6 +399,10 @@ impl World<'_> {
                 self.net.send(self.now, conn.0, Actor::Broker(at), Parcel::Notice(notice));
                 Ok(())
             }
+            Effect::Fetch { .. }
+            | Effect::HaClose { .. }
+            | Effect::HaFrame { .. }
+            | Effect::Master(_) => unreachable!("nobody follows"),
             Effect::Register => {
                 (0..self.names.len()).for_each(|name| self.register(at, name));
                 self.check_told(at)

@@ -1,0 +1,116 @@
+//! What a slave takes over from its master besides the log: topics, groups, consumer offsets
+//! (broker-behaviour.md 9.4). Asked for as documents, and kept as if they were its own.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hotfire_storage::documents::{Document, GroupTable, OffsetTable, TopicTable};
+use hotfire_storage::seam::Disk;
+use hotfire_storage::text::Text;
+use hotfire_storage::time::{Mono, Now};
+
+use super::{Broker, Effect, state};
+use crate::domain::{BrokerResponse, NameResponse, StateKind};
+
+/// How often they are asked for. A consumer that turns to the slave repeats what the master was
+/// told since; that is short, and asking costs little.
+const EVERY: Duration = Duration::from_secs(3);
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Of delay levels nothing is delivered.
+const NO_DELAYS: &[u8] =
+    br#"{"dataVersion":{"counter":0,"stateVersion":0,"timestamp":0},"offsetTable":{}}"#;
+/// No group is served otherwise than others.
+const NO_MODES: &[u8] = br#"{"messageRequestModeMap":{}}"#;
+
+/// Whom to ask, and when.
+#[derive(Debug)]
+pub(super) struct Follow {
+    master: Option<Text>,
+    next: Mono,
+    /// Documents that are on their way.
+    asked: usize,
+}
+
+impl Follow {
+    pub(super) fn new(now: Mono) -> Self {
+        Self { master: None, next: now, asked: 0 }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        self.master.as_ref().map(|_| self.next)
+    }
+}
+
+impl<D: Disk> Broker<D> {
+    /// A name server may have said where the master answers.
+    pub(super) fn learn_master_of_state(&mut self, response: Option<&NameResponse>) {
+        if let Some(NameResponse::Registered { master_addr: Some(master), .. }) = response
+            && !master.is_empty()
+            && self.ha.is_slave()
+        {
+            self.follow.master = Some(master.detached());
+        }
+    }
+
+    /// Asks for all documents, if it is time.
+    pub(super) fn ask_master(&mut self, now: Mono) {
+        if self.follow.next > now {
+            return;
+        }
+        let Some(master) = &self.follow.master else { return };
+        self.follow.next = now.after(if self.follow.asked > 0 { PATIENCE } else { EVERY });
+        self.follow.asked = StateKind::FOLLOWED.len();
+        let asked = StateKind::FOLLOWED.into_iter();
+        self.outbox.extend(asked.map(|kind| Effect::Fetch { master: master.clone(), kind }));
+    }
+
+    /// The master answered, or did not. What cannot be read changes nothing.
+    pub(super) fn fetched(&mut self, now: Now, kind: StateKind, json: Option<&Bytes>) {
+        self.follow.asked = self.follow.asked.saturating_sub(1);
+        let (Some(json), true) = (json, self.ha.is_slave()) else { return };
+        let taken = match kind {
+            StateKind::Topics => TopicTable::parse(json).map(|table| self.take_topics(table)),
+            StateKind::Groups => GroupTable::parse(json).map(|table| self.groups.follow(table)),
+            StateKind::Offsets => OffsetTable::parse(json).map(|table| self.take_offsets(&table)),
+            StateKind::DelayOffsets | StateKind::RequestModes => Ok(()),
+        };
+        if let Err(why) = taken {
+            tracing::warn!(?kind, %why, "the master's answer cannot be read");
+        }
+        if kind == StateKind::Topics {
+            self.became_ready(now);
+        }
+    }
+
+    fn take_topics(&mut self, table: TopicTable) {
+        let topics = table.topic_config_table;
+        let topics = topics.into_iter().map(|(name, kept)| (name, state::topic_of(kept)));
+        for name in self.topics.follow(topics.collect(), table.data_version) {
+            self.store.declare_batch(&name, self.topics.is_batch(&name));
+        }
+    }
+
+    /// Offsets of queues that are not here yet are taken, too: the log is on its way.
+    fn take_offsets(&mut self, table: &OffsetTable) {
+        for ((topic, group), queues) in state::offsets_of(table) {
+            for (queue, next) in queues {
+                self.offsets.advance(&topic, &group, queue, next);
+            }
+        }
+        self.offsets.take_light(&table.lmq_offset_table);
+    }
+
+    /// What a slave is told.
+    pub(super) fn state_of(&self, kind: StateKind) -> BrokerResponse {
+        let (count, json) = match kind {
+            StateKind::Topics => (self.topics.iter().count(), state::topics_json(&self.topics)),
+            StateKind::Groups => (self.groups.table().len(), state::groups_json(&self.groups)),
+            StateKind::Offsets => (0, state::offsets_json(&self.offsets)),
+            StateKind::DelayOffsets => (0, NO_DELAYS.into()),
+            StateKind::RequestModes => (0, NO_MODES.into()),
+        };
+        BrokerResponse::State { kind, count, json: json.into() }
+    }
+}

@@ -1,0 +1,393 @@
+//! Replication within the broker: its log goes out to slaves, or comes in from a master.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use bytes::{Buf, Bytes};
+use hotfire_storage::position::{Confirmed, Physical, Replicated, Span};
+use hotfire_storage::seam::Disk;
+use hotfire_storage::text::Text;
+use hotfire_storage::time::{Mono, Now};
+use hotfire_storage::{Parting, ReceiveError, Store};
+
+use super::{Broker, Effect};
+use crate::domain::{NameResponse, QueueRef, SendStatus};
+use crate::flush::Flush;
+use crate::ha::master::{Master, MasterEffect, Source};
+use crate::ha::slave::{GivenUp, Own, Slave, SlaveEffect, Step};
+use crate::ha::{LinkId, MasterPolicy, SlavePolicy};
+use crate::machine::Digest;
+
+/// What a broker is to others of its name.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// Takes sends, and lets slaves copy its log.
+    Master(MasterPolicy),
+    /// Copies a master's log, and takes no sends.
+    Slave {
+        /// How.
+        policy: SlavePolicy,
+        /// Where the master's replication port is, if that is not learnt from name servers
+        /// (`haMasterAddress`).
+        master: Option<Text>,
+    },
+}
+
+/// What happened on the replication port, or on the connection to a master.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HaInput {
+    /// A slave connected.
+    Opened {
+        /// As it is called from now on.
+        link: LinkId,
+        /// From where.
+        peer: SocketAddr,
+    },
+    /// A slave reports.
+    Reported {
+        /// Which.
+        link: LinkId,
+        /// The next byte that it wants, as it says.
+        offset: i64,
+    },
+    /// A slave's socket took bytes of frames.
+    Taken {
+        /// Which.
+        link: LinkId,
+        /// How many.
+        bytes: u64,
+    },
+    /// A slave's connection ended.
+    Closed {
+        /// Which.
+        link: LinkId,
+    },
+    /// The connection to the master is there.
+    Connected,
+    /// Bytes of the master's log; none: a heartbeat.
+    Piece {
+        /// Where the first lies.
+        at: Physical,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// There is no connection to the master, or no more.
+    Ended {
+        /// Why, for people.
+        why: String,
+    },
+}
+
+/// Either side's machine.
+#[derive(Debug)]
+pub(super) enum Ha {
+    Master(Box<Master>),
+    Slave(Box<Following>),
+}
+
+/// A slave, and what came while there was no room.
+#[derive(Debug)]
+pub(super) struct Following {
+    slave: Slave,
+    waiting: VecDeque<(Physical, Bytes)>,
+    /// Was it told that there is no connection?
+    told: bool,
+    /// Why one was given up the last time.
+    given_up: Option<GivenUp>,
+}
+
+impl Ha {
+    pub(super) fn new(role: &Role, source: Source, now: Mono) -> Self {
+        match role {
+            Role::Master(policy) => {
+                Self::Master(Box::new(Master::new(policy.clone(), source, now)))
+            }
+            Role::Slave { policy, master } => {
+                let mut slave = Slave::new(*policy, now);
+                slave.follow(now, master.clone());
+                let waiting = VecDeque::new();
+                Self::Slave(Box::new(Following { slave, waiting, told: false, given_up: None }))
+            }
+        }
+    }
+
+    pub(super) fn is_slave(&self) -> bool {
+        matches!(self, Self::Slave(_))
+    }
+
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        match self {
+            Self::Master(master) => master.deadline(),
+            Self::Slave(following) => following.slave.deadline(),
+        }
+    }
+
+    pub(super) fn verify(&self) {
+        match self {
+            Self::Master(master) => master.verify(),
+            Self::Slave(following) => following.slave.verify(),
+        }
+    }
+
+    pub(super) fn digest(&self, into: &mut Digest) {
+        match self {
+            Self::Master(master) => master.digest(into),
+            Self::Slave(following) => {
+                following.slave.digest(into);
+                into.number(following.waiting.len() as u64);
+            }
+        }
+    }
+}
+
+impl Following {
+    /// So many bytes of the first piece are done with.
+    fn passed(&mut self, bytes: u64) {
+        let Some((at, piece)) = self.waiting.front_mut() else { return };
+        let bytes = usize::try_from(bytes).expect("no more than the piece has");
+        piece.advance(bytes);
+        *at = at.plus(bytes as u64);
+        if piece.is_empty() {
+            self.waiting.pop_front();
+        }
+    }
+
+    /// What came is no log: the connection is given up.
+    fn refuse(&mut self, now: Mono, why: String) {
+        self.waiting.clear();
+        self.slave.refuse(now, why);
+    }
+
+    /// There is no connection. People hear of it when that is new.
+    fn ended(&mut self, now: Mono, why: &str) {
+        self.waiting.clear();
+        self.slave.ended(now);
+        if !std::mem::replace(&mut self.told, true) {
+            let master = self.slave.master().map_or("", |master| master.as_str());
+            tracing::warn!(master, why, "not connected to the master, trying again");
+        }
+    }
+
+    /// Says why a connection was given up, unless that was the reason the last time.
+    fn say(&mut self) {
+        let Some(why) = self.slave.take_given_up() else { return };
+        if self.given_up.as_ref() != Some(&why) {
+            let master = self.slave.master().map_or("", |master| master.as_str());
+            tracing::error!(master, %why, "the master cannot be followed");
+            self.given_up = Some(why);
+        }
+    }
+}
+
+impl<D: Disk> Broker<D> {
+    /// Something happened on the replication port, or to the master.
+    pub(super) fn replicate(&mut self, now: Now, input: HaInput) {
+        match (&mut self.ha, input) {
+            (Ha::Master(master), HaInput::Opened { link, peer }) => {
+                master.opened(now.mono, link, peer);
+            }
+            (Ha::Master(master), HaInput::Reported { link, offset }) => {
+                master.reported(now.mono, link, offset);
+            }
+            (Ha::Master(master), HaInput::Taken { link, bytes }) => master.taken(link, bytes),
+            (Ha::Master(master), HaInput::Closed { link }) => master.closed(now.mono, link),
+            (Ha::Slave(following), HaInput::Connected) => {
+                self.store.forget_unfinished();
+                following.slave.connected(now.mono, own(&self.store, &self.flush));
+            }
+            (Ha::Slave(following), HaInput::Piece { at, bytes }) => {
+                following.waiting.push_back((at, bytes));
+                self.take_pieces(now);
+            }
+            (Ha::Slave(following), HaInput::Ended { why }) => {
+                following.ended(now.mono, &why);
+                self.store.forget_unfinished();
+            }
+            // A port that is not served, or a connection that was not asked for.
+            (Ha::Master(_) | Ha::Slave(_), _) => {}
+        }
+    }
+
+    /// Can more of the master's log be taken? What came waits for room otherwise.
+    pub fn takes_pieces(&self) -> bool {
+        match &self.ha {
+            Ha::Master(_) => true,
+            Ha::Slave(following) => following.waiting.is_empty(),
+        }
+    }
+
+    /// As a slave: is the master there, and does this log continue its?
+    pub(super) fn has_master(&self) -> bool {
+        match &self.ha {
+            Ha::Master(_) => false,
+            Ha::Slave(following) => following.slave.follows(own(&self.store, &self.flush)),
+        }
+    }
+
+    /// A name server may have said where the master is.
+    pub(super) fn learn_master(&mut self, now: Now, response: Option<&NameResponse>) {
+        let Ha::Slave(following) = &mut self.ha else { return };
+        let is_told = matches!(self.config.role, Role::Slave { master: Some(_), .. });
+        if let Some(NameResponse::Registered { ha_addr: Some(master), .. }) = response
+            && !is_told
+            && !master.is_empty()
+        {
+            following.slave.follow(now.mono, Some(master.detached()));
+        }
+    }
+
+    /// As a slave: what has to become of the log before it can go on. Stop the broker, do that
+    /// ([`hotfire_storage::part`]), and open it again.
+    pub fn parting(&self) -> Option<Parting> {
+        match &self.ha {
+            Ha::Master(_) => None,
+            Ha::Slave(following) => following.slave.parting(),
+        }
+    }
+
+    /// As a slave: why the master cannot be followed, until it can. An operator has to act on some.
+    pub fn given_up(&self) -> Option<&GivenUp> {
+        match &self.ha {
+            Ha::Master(_) => None,
+            Ha::Slave(following) => following.given_up.as_ref(),
+        }
+    }
+
+    /// Takes what came of the master's log, as far as there is room.
+    pub(super) fn take_pieces(&mut self, now: Now) {
+        let Ha::Slave(following) = &mut self.ha else { return };
+        while let Some((at, bytes)) = following.waiting.front_mut() {
+            let own = own(&self.store, &self.flush);
+            let (at, len) = (*at, bytes.len() as u64);
+            let step = match following.slave.frame(now.mono, at, len, own) {
+                Step::Compare { len } => {
+                    let len = usize::try_from(len).expect("no longer than the piece");
+                    let same = self.store.same_as(at, &bytes[..len]);
+                    let step = following.slave.compared(same as u64, same == len, own);
+                    following.passed(same as u64);
+                    step
+                }
+                Step::Append => {
+                    let (topics, arrivals) = (&self.topics, &mut self.arrivals);
+                    let (taken, outcome) = self.store.receive(bytes, |topic, queue, end| {
+                        let topic = topics.name(topic).cloned().unwrap_or_else(|| topic.into());
+                        arrivals.push(end, QueueRef { topic, queue });
+                    });
+                    following.slave.appended(taken as u64);
+                    (following.told, following.given_up) = (false, None);
+                    following.passed(taken as u64);
+                    match outcome {
+                        Ok(()) => {}
+                        Err(ReceiveError::NotReady | ReceiveError::Full(_)) => break,
+                        Err(why @ ReceiveError::Damaged { .. }) => {
+                            following.refuse(now.mono, why.to_string());
+                        }
+                    }
+                    continue;
+                }
+                step => {
+                    following.passed(len);
+                    step
+                }
+            };
+            if let Step::Locate { from, to } = step {
+                let end = self.store.last_record_between(from, to);
+                if !following.slave.located(now.mono, end, own) {
+                    following.waiting.clear();
+                }
+            }
+        }
+        self.flush.wrote(now.mono, self.store.written());
+    }
+
+    /// What replication has to say and to do.
+    pub(super) fn advance_ha(&mut self, now: Now) {
+        match &mut self.ha {
+            Ha::Master(master) => {
+                master.wrote(now.mono, self.store.written());
+                master.begins(self.store.start());
+                while let Some(effect) = master.poll(now.mono) {
+                    self.outbox.push_back(match effect {
+                        MasterEffect::Frame { link, at, len } => {
+                            Effect::HaFrame { link, span: Span { at, len } }
+                        }
+                        MasterEffect::Close { link, why } => Effect::HaClose { link, why },
+                    });
+                }
+            }
+            Ha::Slave(following) => {
+                let own = own(&self.store, &self.flush);
+                while let Some(effect) = following.slave.poll(now.mono, own) {
+                    if effect == SlaveEffect::Disconnect {
+                        following.waiting.clear();
+                        self.store.forget_unfinished();
+                    }
+                    self.outbox.push_back(Effect::Master(effect));
+                }
+                following.say();
+            }
+        }
+    }
+
+    /// Moves the position below which consumers may see: what the policy holds safe. Replicas that
+    /// went away hold it back for a while, not for ever.
+    pub(super) fn confirm(&mut self, now: Mono) {
+        let local = self.flush.confirmed();
+        let upto = match &self.ha {
+            Ha::Master(master) => {
+                let (members, wanted) = (master.members(), master.policy().wanted);
+                let is_held = wanted > 0 && members.awaited(now) >= wanted;
+                if is_held { local.end().min(members.replicated().end()) } else { local.end() }
+            }
+            Ha::Slave(_) => local.end(),
+        };
+        self.confirmed = self.confirmed.max(Confirmed::upto(upto));
+    }
+
+    /// Every byte below is held by as many replicas as sends wait for.
+    pub(super) fn replicated(&self) -> Replicated {
+        match &self.ha {
+            Ha::Master(master) => master.members().replicated(),
+            Ha::Slave(_) => Replicated::default(),
+        }
+    }
+
+    /// Why a send that waits for replicas is refused, if too few are in sync.
+    pub(super) fn too_few_replicas(&self, now: Mono) -> Option<String> {
+        let Ha::Master(master) = &self.ha else { return None };
+        let (least, found) = (master.policy().least, master.members().reachable(now));
+        (found < least).then(|| {
+            format!(
+                "IN_SYNC_REPLICAS_NOT_ENOUGH: {} replicas are in sync, this broker counted, and \
+                 minInSyncReplicas is {}",
+                found + 1,
+                least + 1
+            )
+        })
+    }
+
+    /// How a send's answer waits for replicas: until when, or what it is told because it does not.
+    pub(super) fn replicas_for(&self, now: Mono) -> (Option<Mono>, SendStatus) {
+        let Ha::Master(master) = &self.ha else { return (None, SendStatus::Ok) };
+        let policy = master.policy();
+        match policy.wanted {
+            0 => (None, SendStatus::Ok),
+            wanted if master.members().reachable(now) < wanted => {
+                (None, SendStatus::SlaveNotAvailable)
+            }
+            _ => (Some(now.after(policy.timeout)), SendStatus::Ok),
+        }
+    }
+}
+
+fn own<D: Disk>(store: &Store<D>, flush: &Flush) -> Own {
+    let safe =
+        if flush.patience().is_some() { flush.flushed().end() } else { store.written().end() };
+    Own {
+        start: store.start(),
+        written: store.written(),
+        flushed: flush.flushed(),
+        safe,
+        file_len: u64::from(store.settings().commit_log_file),
+    }
+}

@@ -1,0 +1,209 @@
+//! The replicas that follow a master, by the address that they come from.
+//!
+//! A slave whose connection broke comes back on a new one while the old one may still look alive:
+//! counted by connection it would be two replicas. Counted by address it is one. Two slaves on one
+//! machine are one replica, too: they fail together. (On one machine for a trial, let them connect
+//! from different addresses of the loopback network.)
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hotfire_storage::position::{Physical, Replicated, Written};
+use hotfire_storage::time::Mono;
+
+use super::MasterPolicy;
+use crate::machine::Digest;
+
+/// How long a member that went away is remembered.
+const FORGET: Duration = Duration::from_secs(600);
+/// Members at most; beyond, those without a connection are forgotten at once.
+const MEMBERS_MAX: usize = 256;
+
+/// A replica.
+#[derive(Clone, Debug)]
+struct Member {
+    /// Connections of it that have said where they are.
+    links: usize,
+    /// Up to where it says that it holds the log, or is known to.
+    position: Physical,
+    /// Up to where it is known to: it was sent all that it acknowledged.
+    acked: Option<Physical>,
+    /// It lacks bytes below the first, and has since the second.
+    behind: Option<(Physical, Mono)>,
+    /// When its last connection ended.
+    left: Option<Mono>,
+}
+
+/// All of them.
+#[derive(Clone, Debug)]
+pub struct Members {
+    wanted: usize,
+    all: bool,
+    unproven: Duration,
+    max_behind: Duration,
+    max_gap: u64,
+    written: Written,
+    replicated: Replicated,
+    known: BTreeMap<IpAddr, Member>,
+}
+
+impl Members {
+    pub(super) fn new(policy: &MasterPolicy, written: Written) -> Self {
+        Self {
+            wanted: policy.wanted,
+            all: policy.all,
+            unproven: policy.timeout,
+            max_behind: policy.max_behind,
+            max_gap: policy.max_gap,
+            written,
+            replicated: Replicated::default(),
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// The log grew.
+    pub(super) fn wrote(&mut self, now: Mono, upto: Written) {
+        self.written = upto;
+        for member in self.known.values_mut() {
+            member.behind.get_or_insert((upto.end(), now));
+        }
+    }
+
+    /// A connection from `address` asks for the log from `position` on.
+    pub(super) fn joined(&mut self, now: Mono, address: IpAddr, position: Physical) {
+        let behind = (position < self.written.end()).then_some((self.written.end(), now));
+        let member = self.known.entry(address).or_insert(Member {
+            links: 0,
+            position,
+            acked: None,
+            behind,
+            left: None,
+        });
+        // What it lacked it may still lack: coming back does not make up for it.
+        member.behind = member.behind.or(behind);
+        if member.links == 0 {
+            member.position = position;
+        }
+        member.links += 1;
+        member.left = None;
+    }
+
+    /// It holds everything below `upto`, on a connection on which it was sent up to there.
+    pub(super) fn acked(&mut self, now: Mono, address: IpAddr, upto: Physical) {
+        let end = self.written.end();
+        let member = self.known.get_mut(&address).expect("who acknowledges has joined");
+        member.acked = member.acked.max(Some(upto));
+        member.position = member.position.max(upto);
+        if member.behind.is_some_and(|(lacks, _)| lacks <= upto) {
+            member.behind = (upto < end).then_some((end, now));
+        }
+        self.count(now);
+    }
+
+    /// A connection that had joined ended.
+    pub(super) fn left(&mut self, now: Mono, address: IpAddr) {
+        let member = self.known.get_mut(&address).expect("who leaves has joined");
+        member.links -= 1;
+        if member.links == 0 {
+            member.left = Some(now);
+        }
+        let (many, forget) = (self.known.len() > MEMBERS_MAX, now);
+        self.known.retain(|_, member| {
+            let gone = member.left.is_some_and(|left| many || forget.since(left) > FORGET);
+            !gone
+        });
+    }
+
+    /// What is held by as many as are wanted. If that is all in sync, it changes with time, too.
+    pub(super) fn count(&mut self, now: Mono) {
+        let Some(mut least) = self.wanted.checked_sub(1) else { return };
+        if self.all {
+            let in_sync = |member: &&Member| member.links > 0 && self.keeps_up(now, member);
+            let proven = self.known.values().filter(in_sync).filter(|of| of.acked.is_some());
+            least = least.max(proven.count().saturating_sub(1));
+        }
+        let mut held: Vec<_> = self.known.values().filter_map(|member| member.acked).collect();
+        held.sort_unstable_by(|a, b| b.cmp(a));
+        if let Some(upto) = held.get(least) {
+            self.replicated = self.replicated.max(Replicated::upto(*upto));
+        }
+    }
+
+    /// Does a send wait for all that are in sync?
+    pub(super) fn is_for_all(&self) -> bool {
+        self.all
+    }
+
+    /// Everything below is, or was, held by as many replicas as are wanted.
+    pub fn replicated(&self) -> Replicated {
+        self.replicated
+    }
+
+    /// Replicas that can be waited for: connected, and not too far behind.
+    pub fn reachable(&self, now: Mono) -> usize {
+        self.known.values().filter(|member| member.links > 0 && self.keeps_up(now, member)).count()
+    }
+
+    /// Replicas whose lack holds back what may be seen: those that can be waited for, and those
+    /// that were a moment ago.
+    pub fn awaited(&self, now: Mono) -> usize {
+        let is_here = |member: &Member| {
+            member.left.is_none_or(|left| now.since(left) < self.patience(member))
+        };
+        let members = self.known.values();
+        members.filter(|member| is_here(member) && self.keeps_up(now, member)).count()
+    }
+
+    /// How long a replica may be behind. A peer that has never acknowledged anything is given as
+    /// long as a send waits, once: whoever merely says a position delays no second send.
+    fn patience(&self, member: &Member) -> Duration {
+        if member.acked.is_some() { self.max_behind } else { self.unproven }
+    }
+
+    fn keeps_up(&self, now: Mono, member: &Member) -> bool {
+        let lacks = self.written.end().get().saturating_sub(member.position.get());
+        let patience = self.patience(member);
+        lacks < self.max_gap && member.behind.is_none_or(|(_, since)| now.since(since) < patience)
+    }
+
+    /// When a replica stops being waited for, if nothing else happens.
+    pub(super) fn deadline(&self, now: Mono) -> Option<Mono> {
+        let of = |member: &Member| {
+            let behind = member.behind.map(|(_, since)| since);
+            let due = behind.into_iter().chain(member.left);
+            due.map(|since| since.after(self.patience(member))).filter(|due| *due > now).min()
+        };
+        self.known.values().filter_map(of).min()
+    }
+
+    /// How far each is behind: bytes, and for how long.
+    pub fn lags(&self, now: Mono) -> impl Iterator<Item = (IpAddr, u64, Duration)> {
+        self.known.iter().map(move |(address, member)| {
+            let bytes = self.written.end().get().saturating_sub(member.position.get());
+            let since = member.behind.map_or(Duration::ZERO, |(_, since)| now.since(since));
+            (*address, bytes, since)
+        })
+    }
+
+    pub(super) fn verify(&self) {
+        assert!(
+            self.replicated.end() <= self.written.end(),
+            "replicated is never ahead of written"
+        );
+        for member in self.known.values() {
+            assert!(member.acked <= Some(self.written.end()), "nobody holds what is not written");
+            assert_eq!(member.links == 0, member.left.is_some(), "who has no connection has left");
+        }
+    }
+
+    pub(super) fn digest(&self, into: &mut Digest) {
+        into.number(self.replicated.end().get());
+        for member in self.known.values() {
+            into.number(member.links as u64);
+            into.number(member.position.get());
+            into.number(member.acked.map_or(0, |acked| acked.get() + 1));
+            into.number(member.behind.map_or(0, |(_, since)| since.as_micros()));
+        }
+    }
+}

@@ -1,0 +1,445 @@
+//! Replication under fire: a master and its slaves, machines in lockstep over simulated media.
+//!
+//! ```text
+//!  sends ──► master ══ wire ══► slave 1      every broker the real machine over the real store;
+//!              ║                             wires carry frames and reports, cut anywhere;
+//!              ╚══════ wire ══► slave 2      every broker may die between any two effects
+//! ```
+//!
+//! Oracles look at the bytes of both logs, as processes and media have them, and ask no broker:
+//!
+//! - **honest ack**: a send that is answered SEND_OK is in the log of as many slaves as the policy
+//!   asks for, byte for byte, or was at some time; under SYNC_FLUSH it is on the master's medium.
+//! - **log agreement**: what a slave has acknowledged is what the master has there.
+//! - **durable ack**: what was acknowledged is in the master's log after every death that its
+//!   policy tolerates; with the master gone it is in a slave's.
+//! - **status honesty**: a slave is late only after the time that it was given.
+//! - **liveness**: once faults stop, slaves have the master's log, and a send is answered SEND_OK.
+
+mod faults;
+mod judge;
+mod node;
+mod wire;
+mod work;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hotfire_core::broker::{Broker, Effect, HaInput, Input};
+use hotfire_core::domain::{BrokerRequest, BrokerResponse, Caller, Pulled, SendStatus};
+use hotfire_core::ha::slave::{GivenUp, SlaveEffect};
+use hotfire_core::machine::{Digest, Machine as _};
+use hotfire_storage::Parting;
+use hotfire_storage::position::Physical;
+use hotfire_storage::time::{Mono, Now, Wall};
+
+use crate::choose::{Choose, Concern, Stream};
+use crate::ledger::Strike;
+use crate::ring::{Outcome, Passed, Run, Violation};
+use crate::trace::Mark;
+use judge::Judge;
+use node::{Node, Shape};
+use wire::{Parcel, Wires};
+
+/// Brokers of a run at most.
+const NODES: usize = 3;
+/// Simulated time after the last fault in which all must come right.
+const SETTLE: u64 = 120_000_000;
+/// Boots that disks may refuse.
+const BOOTS_MAX: u64 = 100;
+/// Effects of a turn at most.
+const EFFECTS_MAX: u64 = 20_000;
+/// Events of a run at most: more is a loop.
+const STEPS_MAX: u64 = 60_000;
+
+/// What happens next.
+#[derive(Clone, Debug)]
+enum Event {
+    /// A broker that was dead starts.
+    Boot(usize),
+    /// A parcel arrives.
+    Deliver(Parcel),
+    /// A consumer asks for what is new.
+    Pull,
+    /// A slave has room again.
+    Read(usize),
+    /// Somebody sends a message.
+    Send,
+    /// Something bad happens.
+    Strike,
+    /// A broker has something to do.
+    Turn(usize),
+}
+
+struct World<'a> {
+    run: &'a Run,
+    now: u64,
+    steps: u64,
+    events: BTreeMap<(u64, u64), Event>,
+    number: u64,
+    /// The first is the master.
+    nodes: Vec<Node>,
+    wires: Wires,
+    work: Stream,
+    luck: Stream,
+    /// May strangers act as slaves?
+    guarded: bool,
+    judge: Judge,
+    sends: u64,
+    sent: u64,
+    /// The next offset that is pulled, of each topic.
+    read: [i64; work::TOPICS.len()],
+    strikes: u64,
+    /// Boots that a disk did not allow.
+    refused: u64,
+    calm: bool,
+    digest: Digest,
+}
+
+/// Runs a seed.
+pub fn run(run: &Run) -> Outcome {
+    let mut world = World::new(run);
+    world.start()?;
+    while !world.is_over() {
+        world.step()?;
+    }
+    world.quiet();
+    world.settle()?;
+    for node in &world.nodes {
+        node.medium.digest(&mut world.digest);
+    }
+    world.digest.number(run.chance.drawn());
+    Ok(Passed {
+        digest: world.digest.value(),
+        simulated: Duration::from_micros(world.now),
+        steps: world.steps,
+    })
+}
+
+impl<'a> World<'a> {
+    fn new(run: &'a Run) -> Self {
+        let mut work = run.chance.of(Concern::Work);
+        let slaves = 1 + work.index(NODES - 1, "pair.slaves");
+        let shape = Shape::draw(&mut work, &run.plan, slaves);
+        let nodes = (0..=slaves).map(|at| Node::new(run, &shape, at)).collect();
+        Self {
+            run,
+            now: 1,
+            steps: 0,
+            events: BTreeMap::new(),
+            number: 0,
+            nodes,
+            wires: Wires::new(run.plan.net.clone(), run.chance.of(Concern::Net)),
+            guarded: shape.guarded,
+            judge: Judge::new(&shape, slaves),
+            sends: 20 + work.below(60, "pair.sends"),
+            sent: 0,
+            read: [0; work::TOPICS.len()],
+            strikes: work.below(12, "pair.strikes"),
+            work,
+            luck: run.chance.of(Concern::Process),
+            refused: 0,
+            calm: false,
+            digest: Digest::new(),
+        }
+    }
+
+    fn at(&mut self, when: u64, event: Event) {
+        self.number += 1;
+        self.events.insert((when.max(self.now + 1), self.number), event);
+    }
+
+    fn carry(&mut self, parcels: Vec<(u64, Parcel)>) {
+        for (when, parcel) in parcels {
+            self.at(when, Event::Deliver(parcel));
+        }
+    }
+
+    fn start(&mut self) -> Result<(), Violation> {
+        for at in 0..self.nodes.len() {
+            self.boot(at)?;
+        }
+        self.at(1000, Event::Send);
+        self.at(2000, Event::Pull);
+        self.at(5000, Event::Strike);
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        let is_done = self.sent >= self.sends && self.strikes == 0;
+        // Some disks let nobody start, and their operator does not wait for ever.
+        (is_done && self.judge.unanswered() == 0) || self.refused > BOOTS_MAX
+    }
+
+    fn step(&mut self) -> Result<(), Violation> {
+        let Some(((when, _), event)) = self.events.pop_first() else {
+            return Err(Violation::new("something always happens next", "nothing is planned"));
+        };
+        self.steps += 1;
+        if self.steps > STEPS_MAX {
+            let detail = format!("too many steps, the last one {event:?}");
+            return Err(Violation::new("nobody is busy for nothing", detail));
+        }
+        self.now = self.now.max(when);
+        self.run.trace.advance(Mono::from_micros(self.now));
+        match event {
+            Event::Boot(at) => self.boot(at),
+            Event::Deliver(parcel) => self.deliver(parcel),
+            Event::Pull => self.pull(),
+            Event::Read(at) => self.drain(at),
+            Event::Send => self.send(),
+            Event::Strike => {
+                self.strike();
+                Ok(())
+            }
+            Event::Turn(at) => self.turn(at),
+        }
+    }
+
+    fn time(&self) -> Now {
+        let wall = 1_700_000_000_000 + self.now / 1000;
+        Now {
+            mono: Mono::from_micros(self.now),
+            wall: Wall::from_millis(i64::try_from(wall).expect("a time")),
+        }
+    }
+
+    fn boot(&mut self, at: usize) -> Result<(), Violation> {
+        if self.nodes[at].broker.is_some() {
+            return Ok(());
+        }
+        let now = self.time();
+        self.nodes[at].medium.advance(now.mono);
+        let losses = self.run.ledger.count(Strike::DiskPowerFailed);
+        let is_up = self.nodes[at].boot(now)?;
+        if self.run.ledger.count(Strike::DiskPowerFailed) > losses {
+            self.judge.died(at, true);
+        }
+        if is_up {
+            self.judge.began(self.now, at, &self.nodes)?;
+            return self.turn(at);
+        }
+        self.refused += 1;
+        let again = self.now + 10_000 + self.luck.below(1_000_000, "pair.boot_again");
+        self.at(again, Event::Boot(at));
+        Ok(())
+    }
+
+    /// Polls a broker until it wants nothing, and does what it says. It may die before any of it.
+    fn turn(&mut self, at: usize) -> Result<(), Violation> {
+        let now = self.time();
+        self.nodes[at].medium.advance(now.mono);
+        let mut effects = 0;
+        while let Some(broker) = self.nodes[at].broker.as_mut() {
+            let Some(effect) = broker.poll(now) else { break };
+            effects += 1;
+            if effects > EFFECTS_MAX {
+                let detail = format!("node {at} does not come to rest: {effect:?}");
+                return Err(Violation::new("nobody is busy for nothing", detail));
+            }
+            if !self.calm && self.luck.chance(self.nodes[at].dying, "pair.dies") {
+                self.die(at);
+                return Ok(());
+            }
+            self.judge.turned(self.now, at, &self.nodes)?;
+            self.effect(at, effect)?;
+        }
+        let Some(broker) = self.nodes[at].broker.as_ref() else { return Ok(()) };
+        broker.verify();
+        broker.digest(&mut self.digest);
+        self.judge.turned(self.now, at, &self.nodes)?;
+        if broker.parting().is_some() || broker.closed_for_sends().is_some() {
+            return self.restart(at);
+        }
+        if self.calm && matches!(broker.given_up(), Some(GivenUp::Stranger { .. })) {
+            // The master lost all that they had in common. The operator gives the copy up.
+            self.judge.wiped(at);
+            self.restart(at)?;
+            self.nodes[at].parting = Some(Parting::Begin(Physical::ZERO));
+            return Ok(());
+        }
+        let reads = broker.takes_pieces() && !self.nodes[at].socket.is_empty();
+        let disk = self.nodes[at].medium.next_due();
+        let due = broker.deadline().into_iter().chain(disk).map(Mono::as_micros).min();
+        if reads {
+            self.at(self.now + 1, Event::Read(at));
+        }
+        if let Some(due) = due {
+            let due = due.max(self.now + 1);
+            if self.nodes[at].planned.is_none_or(|planned| due < planned || planned <= self.now) {
+                self.nodes[at].planned = Some(due);
+                self.at(due, Event::Turn(at));
+            }
+        }
+        Ok(())
+    }
+
+    fn effect(&mut self, at: usize, effect: Effect) -> Result<(), Violation> {
+        let column = &self.nodes[at].log;
+        match effect {
+            Effect::Answer { caller, response } => {
+                column.say(Mark::Sent, format_args!("{} {response:?}", caller.opaque));
+                return self.answered(caller.opaque, response);
+            }
+            Effect::HaFrame { link, span } => {
+                let broker = self.nodes[at].broker.as_ref().expect("it has just spoken");
+                let bytes = if span.len == 0 { Bytes::new() } else { broker.lease(span) };
+                let parcels = self.wires.frame(self.now, link, span.at, bytes);
+                self.carry(parcels);
+            }
+            Effect::HaClose { link, why } => {
+                column.say(Mark::Note, format_args!("closes {link:?}: {why}"));
+                if let Some(slave) = self.wires.behind(link) {
+                    self.judge.unlinked(slave);
+                }
+                let parcels = self.wires.close(self.now, link);
+                self.carry(parcels);
+            }
+            Effect::Master(SlaveEffect::Connect { .. }) => {
+                let is_up = self.nodes[0].broker.is_some();
+                let parcels = self.wires.connect(self.now, at, is_up);
+                self.carry(parcels);
+            }
+            Effect::Master(SlaveEffect::Disconnect) => {
+                let parcels = self.wires.hang_up(self.now, at);
+                self.carry(parcels);
+            }
+            Effect::Master(SlaveEffect::Report(position)) => {
+                column.say(Mark::Sent, format_args!("reports {position}"));
+                self.judge.turned(self.now, at, &self.nodes)?;
+                let parcels = self.wires.report(self.now, at, position);
+                self.carry(parcels);
+            }
+            Effect::Fetch { .. } | Effect::Notify { .. } | Effect::Register => {}
+        }
+        Ok(())
+    }
+
+    /// A parcel arrives; behind those that wait in the socket of a slave that has no room.
+    fn deliver(&mut self, parcel: Parcel) -> Result<(), Violation> {
+        let Some(slave) = self.wires.slave_of(&parcel) else {
+            let answers = self.wires.swallow(self.now, &parcel);
+            self.carry(answers);
+            return self.hand_over(&parcel);
+        };
+        self.nodes[slave].socket.push_back(parcel);
+        self.drain(slave)
+    }
+
+    /// Hands a slave what lies in its socket, as long as it has room.
+    fn drain(&mut self, slave: usize) -> Result<(), Violation> {
+        loop {
+            let node = &mut self.nodes[slave];
+            let has_room = node.broker.as_ref().is_none_or(Broker::takes_pieces);
+            let Some(parcel) = node.socket.pop_front_if(|_| has_room) else { return Ok(()) };
+            self.hand_over(&parcel)?;
+        }
+    }
+
+    fn hand_over(&mut self, parcel: &Parcel) -> Result<(), Violation> {
+        let Some((at, input)) = self.wires.arrive(parcel) else { return Ok(()) };
+        match (&input, self.wires.of_slave(parcel)) {
+            (HaInput::Reported { offset, .. }, Some(slave)) => {
+                self.judge.heard(self.now, slave, *offset);
+            }
+            (HaInput::Opened { .. } | HaInput::Closed { .. }, Some(slave)) => {
+                self.judge.unlinked(slave);
+            }
+            _ => {}
+        }
+        if self.nodes[at].broker.is_none() {
+            return Ok(());
+        }
+        if let Some((when, taken)) = self.wires.taken(self.now, parcel) {
+            self.at(when, Event::Deliver(taken));
+        }
+        let now = self.time();
+        self.nodes[at].medium.advance(now.mono);
+        let broker = self.nodes[at].broker.as_mut().expect("it was just there");
+        broker.handle(now, Input::Ha(input));
+        self.turn(at)
+    }
+
+    fn send(&mut self) -> Result<(), Violation> {
+        if self.sent < self.sends {
+            let pause =
+                self.work.below(self.run.plan.work.think_max_us.max(1) + 20_000, "pair.think");
+            self.at(self.now + 1 + pause, Event::Send);
+            if self.nodes[0].broker.is_some() {
+                self.sent += 1;
+                return self.send_one();
+            }
+        }
+        Ok(())
+    }
+
+    fn send_one(&mut self) -> Result<(), Violation> {
+        let number = self.judge.asked(self.now);
+        let now = self.time();
+        let request = work::message(&mut self.work, number, now.wall);
+        self.ask(work::caller(number), request)
+    }
+
+    /// A consumer pulls what is new.
+    fn pull(&mut self) -> Result<(), Violation> {
+        let pause = self.work.below(200_000, "pair.pull_pause");
+        self.at(self.now + 1 + pause, Event::Pull);
+        let of = self.work.index(work::TOPICS.len(), "pair.pull_of");
+        if self.nodes[0].broker.is_none() {
+            return Ok(());
+        }
+        self.ask(work::reader(of), work::pull(of, self.read[of]))
+    }
+
+    /// Asks the master, which lives.
+    fn ask(&mut self, caller: Caller, request: BrokerRequest) -> Result<(), Violation> {
+        let now = self.time();
+        self.nodes[0].medium.advance(now.mono);
+        let broker = self.nodes[0].broker.as_mut().expect("the caller saw it");
+        broker.handle(now, Input::Request { caller, request });
+        self.turn(0)
+    }
+
+    fn pulled(&mut self, of: usize, pulled: &Pulled) -> Result<(), Violation> {
+        self.read[of] = i64::try_from(pulled.next.get()).expect("queues are short");
+        for span in &pulled.spans {
+            self.judge.saw(self.now, *span, &self.nodes)?;
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, opaque: i32, response: BrokerResponse) -> Result<(), Violation> {
+        if let Some(of) = work::reader_of(opaque) {
+            let BrokerResponse::Pulled(pulled) = response else { return Ok(()) };
+            return self.pulled(of, &pulled);
+        }
+        if let BrokerResponse::Sent(sent) = response {
+            return self.judge.answered(self.now, opaque, &sent, &self.nodes);
+        }
+        self.judge.refused(opaque);
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<(), Violation> {
+        let end = self.now + SETTLE;
+        let (mut probe, mut next) = (None, self.now);
+        while self.now < end {
+            let is_settled = judge::is_settled(&self.nodes);
+            let is_ok = |number| self.judge.status(number) == Some(SendStatus::Ok);
+            if is_settled && probe.is_some_and(is_ok) {
+                return self.judge.check_all(&self.nodes);
+            }
+            let is_due =
+                probe.is_none_or(|number| self.judge.is_answered(number) && !is_ok(number));
+            if is_settled && is_due && next <= self.now {
+                probe = Some(self.judge.next());
+                next = self.now + 1_000_000;
+                self.send_one()?;
+            }
+            self.step()?;
+        }
+        let detail = self.judge.why_unsettled(&self.nodes);
+        Err(Violation::new("once faults stop, replication goes on", detail))
+    }
+}

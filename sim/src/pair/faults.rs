@@ -1,0 +1,89 @@
+//! What happens to brokers and wires.
+
+use super::{Event, World};
+use crate::choose::{Choose as _, pick};
+use crate::ledger::Strike;
+use crate::ring::Violation;
+use crate::trace::Mark;
+
+impl World<'_> {
+    pub(super) fn die(&mut self, at: usize) {
+        let power = self.luck.chance(self.run.plan.process.power, "pair.power");
+        self.kill(at, power);
+        let most = *pick(&mut self.luck, &[10_000, 40_000_000], "pair.down");
+        let down = self.luck.below(most, "pair.down_for");
+        self.at(self.now + 1 + down, Event::Boot(at));
+    }
+
+    pub(super) fn kill(&mut self, at: usize, power: bool) {
+        self.nodes[at].log.say(Mark::Died, format_args!("power {power}"));
+        self.run.ledger.hit(Strike::NodeDied);
+        self.judge.died(at, power);
+        self.nodes[at].die(power);
+        let parcels = self.wires.died(self.now, at, power);
+        self.carry(parcels);
+    }
+
+    /// An orderly stop and a start: after a failed sync, or because the log is to be parted.
+    pub(super) fn restart(&mut self, at: usize) -> Result<(), Violation> {
+        let now = self.time();
+        self.run.ledger.hit(Strike::NodeRestarted);
+        let parcels = self.wires.died(self.now, at, false);
+        self.carry(parcels);
+        let answers = self.nodes[at].restart(now);
+        for (opaque, response) in answers {
+            self.answered(opaque, response)?;
+        }
+        self.judge.stopped(at);
+        self.at(self.now + 1, Event::Boot(at));
+        Ok(())
+    }
+
+    pub(super) fn strike(&mut self) {
+        if self.strikes == 0 {
+            return;
+        }
+        self.strikes -= 1;
+        let most = *pick(&mut self.luck, &[20_000, 5_000_000], "pair.strike");
+        let pause = self.luck.below(most, "pair.strike_pause");
+        self.at(self.now + 1 + pause, Event::Strike);
+        let at = self.luck.index(self.nodes.len(), "pair.whom");
+        match self.luck.below(5, "pair.what") {
+            0 if self.nodes[at].broker.is_some() => self.die(at),
+            1 => {
+                self.run.ledger.hit(Strike::NetCut);
+                let parcels = self.wires.cut(self.now, &mut self.luck);
+                self.carry(parcels);
+            }
+            2 => {
+                self.run.ledger.hit(Strike::NetBlackHole);
+                self.wires.mute(&mut self.luck);
+            }
+            3 => {
+                if let Some(master) = &self.nodes[0].broker {
+                    self.run.ledger.hit(Strike::NetStranger);
+                    let (end, acts) = (master.store().written().end().get(), self.guarded);
+                    let parcels = self.wires.stranger(self.now, &mut self.luck, end, acts);
+                    self.carry(parcels);
+                }
+            }
+            _ => self.nodes[at].dying = 20,
+        }
+    }
+
+    /// No fault from here on. What hangs is ended by its operator.
+    pub(super) fn quiet(&mut self) {
+        self.calm = true;
+        self.wires.heal();
+        for node in &mut self.nodes {
+            node.medium.set_faults(self.run.plan.disk.muted());
+            node.dying = 0;
+        }
+        for at in 0..self.nodes.len() {
+            if self.run.plan.disk.sync_stuck > 0 && self.nodes[at].broker.is_some() {
+                self.kill(at, false);
+                self.at(self.now + 1, Event::Boot(at));
+            }
+        }
+    }
+}

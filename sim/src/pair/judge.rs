@@ -1,0 +1,487 @@
+//! What may be said of a master and its slaves, by the bytes of their logs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hotfire_core::domain::{Positions, SendStatus, Sent};
+use hotfire_storage::position::Span;
+
+use super::node::{Node, Shape};
+use crate::oracle::image::Image;
+use crate::ring::Violation;
+use crate::workload::message::{Found, parse};
+
+/// How long a slave may lack what consumers wait for, in microseconds (`haMaxTimeSlaveNotCatchup`).
+const PATIENCE: u64 = 15_000_000;
+
+type Verdict = Result<(), Violation>;
+
+/// A message that was acknowledged.
+#[derive(Clone, Debug)]
+struct Acked {
+    number: i32,
+    at: u64,
+    bytes: Vec<u8>,
+    /// Which slaves held it then, and have had no excuse to lose it since.
+    copies: Vec<bool>,
+}
+
+/// What happened to a node since it was last up.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fate {
+    power: bool,
+}
+
+/// What the master heard of a slave.
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    /// What it asked for.
+    first: Option<i64>,
+    /// What it acknowledged, and when it first did.
+    acked: Option<(u64, u64)>,
+}
+
+/// The judge.
+pub(super) struct Judge {
+    shape: Shape,
+    next: i32,
+    /// Sends on their way, and since when.
+    asked: BTreeMap<i32, u64>,
+    statuses: BTreeMap<i32, Option<SendStatus>>,
+    acked: Vec<Acked>,
+    /// What consumers saw; nobody's copies.
+    seen: BTreeMap<u64, Vec<u8>>,
+    /// What the master heard of each slave on its newest connection.
+    links: Vec<Link>,
+    /// Where records of the master end, as far as they are new, and when they were there first.
+    grown: Vec<(u64, u64)>,
+    /// Of each slave: up to where its log was the master's, at some time.
+    ever: Vec<u64>,
+    /// The same, as far as it has not died or been cut since.
+    held: Vec<u64>,
+    /// When it began last.
+    began: Vec<u64>,
+    /// Of each node: how far its log was walked in this life.
+    walked: Vec<u64>,
+    fates: Vec<Fate>,
+}
+
+impl Judge {
+    pub(super) fn new(shape: &Shape, slaves: usize) -> Self {
+        Self {
+            shape: shape.clone(),
+            next: 1,
+            asked: BTreeMap::new(),
+            statuses: BTreeMap::new(),
+            acked: Vec::new(),
+            seen: BTreeMap::new(),
+            links: vec![Link::default(); slaves + 1],
+            grown: Vec::new(),
+            ever: vec![0; slaves + 1],
+            held: vec![0; slaves + 1],
+            began: vec![0; slaves + 1],
+            walked: vec![0; slaves + 1],
+            fates: vec![Fate::default(); slaves + 1],
+        }
+    }
+
+    /// The number of the next send.
+    pub(super) fn next(&self) -> i32 {
+        self.next
+    }
+
+    pub(super) fn asked(&mut self, when: u64) -> i32 {
+        let number = self.next;
+        self.next += 1;
+        self.asked.insert(number, when);
+        number
+    }
+
+    pub(super) fn unanswered(&self) -> usize {
+        self.asked.len()
+    }
+
+    pub(super) fn is_answered(&self, number: i32) -> bool {
+        self.statuses.contains_key(&number)
+    }
+
+    pub(super) fn status(&self, number: i32) -> Option<SendStatus> {
+        self.statuses.get(&number).copied().flatten()
+    }
+
+    pub(super) fn refused(&mut self, number: i32) {
+        self.asked.remove(&number);
+        self.statuses.insert(number, None);
+    }
+
+    /// A process died: its sends are not answered any more.
+    pub(super) fn died(&mut self, at: usize, power: bool) {
+        self.fates[at].power |= power;
+        self.walked[at] = 0;
+        self.links[at] = Link::default();
+        if at == 0 {
+            self.links.fill(Link::default());
+            for (number, _) in std::mem::take(&mut self.asked) {
+                self.statuses.insert(number, None);
+            }
+        }
+    }
+
+    /// A slave's log was given up.
+    pub(super) fn wiped(&mut self, at: usize) {
+        self.held[at] = 0;
+        self.acked.iter_mut().for_each(|acked| acked.copies[at] = false);
+    }
+
+    pub(super) fn stopped(&mut self, at: usize) {
+        self.walked[at] = 0;
+        self.links[at] = Link::default();
+        if at == 0 {
+            self.links.fill(Link::default());
+            for (number, _) in std::mem::take(&mut self.asked) {
+                self.statuses.insert(number, None);
+            }
+        }
+    }
+
+    /// The master heard a slave.
+    pub(super) fn heard(&mut self, now: u64, slave: usize, offset: i64) {
+        let link = &mut self.links[slave];
+        let first = *link.first.get_or_insert(offset);
+        // What begins with a file was not asked for, and is no acknowledgement at once.
+        if let Some(upto) = u64::try_from(offset).ok().filter(|_| offset > first.max(0)) {
+            let since = link.acked.map_or(now, |(_, since)| since);
+            link.acked = Some((upto, since));
+        }
+    }
+
+    /// A connection of a slave began, or ended.
+    pub(super) fn unlinked(&mut self, slave: usize) {
+        self.links[slave] = Link::default();
+    }
+
+    /// Slaves that a record is waited for which was there first at `born`: they have acknowledged
+    /// something on their connection before, and nothing that they lack is old.
+    fn steady(&self, now: u64, born: u64) -> usize {
+        let lacks_nothing_old = |upto: u64| {
+            let oldest = self.grown.iter().find(|(end, _)| *end > upto);
+            oldest.is_none_or(|(_, born)| now - born < PATIENCE)
+        };
+        let is_steady = |link: &&Link| {
+            link.acked.is_some_and(|(upto, since)| since < born && lacks_nothing_old(upto))
+        };
+        self.links.iter().filter(is_steady).count()
+    }
+
+    /// A consumer saw records.
+    pub(super) fn saw(&mut self, now: u64, span: Span, nodes: &[Node]) -> Verdict {
+        let file_len = self.shape.file_len;
+        for slave in 1..nodes.len() {
+            self.look(slave, nodes)?;
+        }
+        let mut at = span.at.get();
+        while at < span.end().get() {
+            let Some(bytes) = record_at(&nodes[0], at, file_len) else {
+                return Err(Violation::new("what is seen is a record", at));
+            };
+            let end = at + bytes.len() as u64;
+            if self.shape.sync_flush && !nodes[0].is_durable(at, &bytes, file_len) {
+                let detail = format!("the record at {at} was seen and is not on the medium");
+                return Err(Violation::new("what is seen is safe", detail));
+            }
+            let born = self.grown.iter().find(|(known, _)| *known >= end).map(|(_, born)| *born);
+            let many = (1..nodes.len()).filter(|slave| self.ever[*slave] >= end).count();
+            if let Some(born) = born
+                && many < self.shape.wanted
+                && self.steady(now, born) >= self.shape.wanted
+            {
+                let detail = format!(
+                    "the record at {at} was seen, and {many} slaves hold it, not {}",
+                    self.shape.wanted
+                );
+                return Err(Violation::new("what is seen is safe", detail));
+            }
+            self.seen.insert(at, bytes);
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// How far the master's log goes, and since when.
+    fn grew(&mut self, now: u64, nodes: &[Node]) {
+        let Some(broker) = &nodes[0].broker else { return };
+        let end = broker.store().written().end().get();
+        if self.grown.last().is_none_or(|(known, _)| *known < end) {
+            self.grown.push((end, now));
+        }
+    }
+
+    /// Something changed at a node.
+    pub(super) fn turned(&mut self, now: u64, at: usize, nodes: &[Node]) -> Verdict {
+        if at == 0 {
+            self.grew(now, nodes);
+            return Ok(());
+        }
+        self.look(at, nodes)
+    }
+
+    /// How far a slave's log is the master's: walks what is new, record by record.
+    fn look(&mut self, at: usize, nodes: &[Node]) -> Verdict {
+        let file_len = self.shape.file_len;
+        // A hint only: what lies there is read.
+        let end = nodes[at].broker.as_ref().map_or(0, |b| b.store().written().end().get());
+        if end == self.walked[at] {
+            return Ok(());
+        }
+        let mut here =
+            self.walked[at].max(nodes[at].broker.as_ref().map_or(0, |b| b.store().start().get()));
+        while here < end {
+            let Some((start, file)) = nodes[at].log_file(here, file_len) else { break };
+            let theirs =
+                nodes[0].log_file(here, file_len).map(|(_, file)| file).unwrap_or_default();
+            let mut within = usize::try_from(here - start).expect("a file is short");
+            while within < file.len() && here < end {
+                let (len, is_record) = match parse(&file[within..]) {
+                    Found::Record(record) => (record.size as usize, true),
+                    Found::Blank => (file.len() - within, false),
+                    Found::Nothing => {
+                        let detail =
+                            format!("slave {at}: no record at {here}, its log ends at {end}");
+                        return Err(Violation::new("a slave's log is records", detail));
+                    }
+                };
+                let ours = &file[within..within + len];
+                let same = theirs.get(within..within + len) == Some(ours);
+                here += len as u64;
+                within += len;
+                if same && is_record {
+                    self.held[at] = self.held[at].max(here);
+                    self.ever[at] = self.ever[at].max(here);
+                }
+            }
+        }
+        self.walked[at] = end;
+        Ok(())
+    }
+
+    /// The master answered.
+    pub(super) fn answered(
+        &mut self,
+        now: u64,
+        number: i32,
+        sent: &Sent,
+        nodes: &[Node],
+    ) -> Verdict {
+        let Some(asked) = self.asked.remove(&number) else { return Ok(()) };
+        no_gaps(&nodes[0], "the master")?;
+        self.statuses.insert(number, Some(sent.status));
+        for slave in 1..nodes.len() {
+            self.look(slave, nodes)?;
+        }
+        let waited = Duration::from_micros(now - asked);
+        if sent.status == SendStatus::FlushSlaveTimeout && waited < self.shape.timeout {
+            let detail = format!("send {number} was told after {waited:?} that a slave is late");
+            return Err(Violation::new("a status is honest", detail));
+        }
+        let Positions::One(at) = sent.at else {
+            return Err(Violation::new("a single message has one place", number));
+        };
+        if sent.status != SendStatus::Ok {
+            return Ok(());
+        }
+        let (at, file_len) = (at.get(), self.shape.file_len);
+        let bytes = record_at(&nodes[0], at, file_len);
+        let Some(bytes) = bytes else {
+            let detail = format!("send {number} was acknowledged, there is no record at {at}");
+            return Err(Violation::new("an acknowledgement is honest", detail));
+        };
+        let end = at + bytes.len() as u64;
+        if self.shape.sync_flush && !nodes[0].is_durable(at, &bytes, file_len) {
+            let detail = format!("send {number} at {at} was acknowledged and is not on the medium");
+            return Err(Violation::new("an acknowledgement is honest", detail));
+        }
+        // A slave that waits for its medium acknowledges what is there, and nothing else. What one
+        // acknowledged whose power has failed since is not known.
+        let is_gone: Vec<bool> = self.fates.iter().map(|fate| fate.power).collect();
+        let is_kept =
+            |slave: usize| !self.shape.slaves_sync || is_durable_upto(&nodes[slave], end, file_len);
+        let was_held = |slave: usize| {
+            let died = is_gone[slave] || self.began[slave] > asked;
+            self.ever[slave] >= end && (died || is_kept(slave))
+        };
+        let many = (1..nodes.len()).filter(|slave| was_held(*slave)).count();
+        if many < self.shape.wanted {
+            let detail = format!(
+                "send {number} at {at} was acknowledged, and {many} slaves hold it, not {}",
+                self.shape.wanted
+            );
+            return Err(Violation::new("an acknowledgement is honest", detail));
+        }
+        let is_held = |slave: usize| self.held[slave] >= end && !is_gone[slave] && is_kept(slave);
+        let copies = (0..nodes.len()).map(is_held).collect();
+        self.acked.push(Acked { number, at, bytes, copies });
+        Ok(())
+    }
+
+    /// A broker is back: does it have what it should?
+    pub(super) fn began(&mut self, now: u64, at: usize, nodes: &[Node]) -> Verdict {
+        self.began[at] = now;
+        let Fate { power } = std::mem::take(&mut self.fates[at]);
+        let file_len = self.shape.file_len;
+        let has = |node: &Node, acked: &Acked| {
+            node.bytes(acked.at, acked.bytes.len(), file_len).as_ref() == Some(&acked.bytes)
+        };
+        if at == 0 {
+            let is_excused = power && !self.shape.sync_flush;
+            let lost = self.acked.iter().find(|acked| !has(&nodes[0], acked));
+            if let Some(lost) = lost
+                && !is_excused
+                && !self.is_disk_bad(nodes, 0)
+            {
+                let detail =
+                    format!("send {} at {} was acknowledged and is gone", lost.number, lost.at);
+                return Err(Violation::new("what was acknowledged stays", detail));
+            }
+            self.acked.retain(|acked| has(&nodes[0], acked));
+            let stays = |(at, bytes): (&u64, &Vec<u8>)| {
+                nodes[0].bytes(*at, bytes.len(), file_len).as_ref() == Some(bytes)
+            };
+            if let Some((at, _)) = self.seen.iter().find(|of| !stays((of.0, of.1)))
+                && !is_excused
+                && !self.is_disk_bad(nodes, 0)
+            {
+                let detail = format!("the record at {at} was seen and is gone");
+                return Err(Violation::new("what was seen stays", detail));
+            }
+            self.seen.retain(|at, bytes| stays((at, bytes)));
+            self.grown.clear();
+            // What was copied of what is gone is nobody's.
+            let end = nodes[0].broker.as_ref().map_or(0, |b| b.store().written().end().get());
+            self.held.iter_mut().for_each(|held| *held = (*held).min(end));
+            self.ever.iter_mut().for_each(|ever| *ever = (*ever).min(end));
+            return Ok(());
+        }
+        let is_excused = power && !self.shape.slaves_sync;
+        let is_bad = self.is_disk_bad(nodes, at);
+        for acked in self.acked.iter_mut().filter(|acked| acked.copies[at]) {
+            if !has(&nodes[at], acked) {
+                if !is_excused && !is_bad {
+                    let detail = format!(
+                        "slave {at} held send {} at {}, and lost it",
+                        acked.number, acked.at
+                    );
+                    return Err(Violation::new("what was copied stays", detail));
+                }
+                acked.copies[at] = false;
+            }
+        }
+        let end = nodes[at].broker.as_ref().map_or(0, |b| b.store().written().end().get());
+        self.held[at] = self.held[at].min(end);
+        Ok(())
+    }
+
+    /// A disk whose syncs fail keeps what it likes of what nobody waited for.
+    fn is_disk_bad(&self, nodes: &[Node], at: usize) -> bool {
+        let waits = if at == 0 { self.shape.sync_flush } else { self.shape.slaves_sync };
+        !waits && nodes[at].fails()
+    }
+
+    pub(super) fn why_unsettled(&self, nodes: &[Node]) -> String {
+        let of = |node: &Node| {
+            node.broker.as_ref().map(|b| {
+                (
+                    b.store().start().get(),
+                    b.store().written().end().get(),
+                    b.parting(),
+                    b.closed_for_sends(),
+                )
+            })
+        };
+        let ends: Vec<_> = nodes.iter().map(of).collect();
+        let last: Vec<_> = self.statuses.iter().rev().take(3).collect();
+        format!("{ends:?}, last statuses {last:?}")
+    }
+
+    /// All logs are the master's, byte for byte; all that was acknowledged is in them; and queues
+    /// and index follow.
+    pub(super) fn check_all(&self, nodes: &[Node]) -> Verdict {
+        let file_len = self.shape.file_len;
+        let end = nodes[0].broker.as_ref().map_or(0, |b| b.store().written().end().get());
+        for (at, node) in nodes.iter().enumerate() {
+            let store = node.broker.as_ref().expect("all are up").store();
+            if let Err(why) = store.verify_all() {
+                return Err(Violation::new(
+                    "queues are what the log says",
+                    format!("node {at}: {why:?}"),
+                ));
+            }
+            let start = store
+                .start()
+                .get()
+                .max(nodes[0].broker.as_ref().expect("all are up").store().start().get());
+            let mut here = start;
+            while here < end {
+                let to = end.min(here / file_len * file_len + file_len);
+                let len = usize::try_from(to - here).expect("a file is short");
+                if node.bytes(here, len, file_len) != nodes[0].bytes(here, len, file_len) {
+                    let detail =
+                        format!("node {at} differs from the master between {here} and {to}");
+                    return Err(Violation::new("logs agree", detail));
+                }
+                here = to;
+            }
+        }
+        for acked in &self.acked {
+            for (at, node) in nodes.iter().enumerate() {
+                if node.bytes(acked.at, acked.bytes.len(), file_len).as_ref() != Some(&acked.bytes)
+                {
+                    let detail =
+                        format!("send {} at {} is not in node {at}", acked.number, acked.at);
+                    return Err(Violation::new("what was acknowledged stays", detail));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Is every slave up, and level with the master?
+pub(super) fn is_settled(nodes: &[Node]) -> bool {
+    let end = |node: &Node| node.broker.as_ref().map(|b| b.store().written().end());
+    nodes.iter().all(|node| node.broker.is_some() && end(node) == end(&nodes[0]))
+}
+
+fn record_at(node: &Node, at: u64, file_len: u64) -> Option<Vec<u8>> {
+    let (start, file) = node.log_file(at, file_len)?;
+    let within = usize::try_from(at - start).ok()?;
+    match parse(file.get(within..)?) {
+        Found::Record(record) if record.at == at => {
+            Some(file[within..within + record.size as usize].to_vec())
+        }
+        _ => None,
+    }
+}
+
+/// Is all of the log below `end` on the medium? Of what is not, recovery cuts what follows.
+fn is_durable_upto(node: &Node, end: u64, file_len: u64) -> bool {
+    (0..end).step_by(usize::try_from(file_len).expect("a file is short")).all(|start| {
+        let Some((_, mut file)) = node.log_file(start, file_len) else { return true };
+        file.truncate(usize::try_from(end - start).unwrap_or(usize::MAX));
+        node.is_durable(start, &file, file_len)
+    })
+}
+
+/// Each queue of a log counts on, record by record.
+fn no_gaps(node: &Node, who: &str) -> Verdict {
+    let Some(broker) = &node.broker else { return Ok(()) };
+    let image =
+        Image::read(&broker.store().disk().seen_where(|path| path.starts_with("commitlog/")));
+    for (topic, queue, messages) in image.queues() {
+        let offsets: Vec<u64> = messages.keys().copied().collect();
+        if let Some(gap) = offsets.windows(2).find(|pair| pair[0] + 1 != pair[1]) {
+            let detail = format!("{who}: {topic}/{queue} counts {gap:?}");
+            return Err(Violation::new("a queue counts its messages", detail));
+        }
+    }
+    Ok(())
+}
