@@ -40,6 +40,7 @@ pub fn settings() -> Settings {
 pub fn conf(root: &Path, port: u16) -> String {
     format!(
         "brokerName=small\nbrokerIP1=127.0.0.1\nbindAddress=127.0.0.1\nlistenPort={port}\n\
+         haListenPort=0\nfastListenPort=0\n\
          storePathRootDir={}\nmappedFileSizeCommitLog={LOG_FILE}\n\
          mappedFileSizeConsumeQueue={QUEUE_FILE}\nmaxMessageSize=65536\n\
          maxHashSlotNum={INDEX_SLOTS}\nmaxIndexNum={INDEX_ITEMS}\n",

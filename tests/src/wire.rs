@@ -121,6 +121,15 @@ impl Client {
 
     /// Sends a message; the answer's queue offset if it was acknowledged.
     pub fn send(&mut self, topic: &str, queue: i32, body: &[u8]) -> io::Result<i64> {
+        let answer = self.try_send(topic, queue, body)?;
+        if answer.code != 0 {
+            return Err(io::Error::other(format!("{}: {}", answer.code, answer.remark)));
+        }
+        Ok(answer.fields["queueOffset"].parse().expect("an offset"))
+    }
+
+    /// Sends a message, whatever the answer.
+    pub fn try_send(&mut self, topic: &str, queue: i32, body: &[u8]) -> io::Result<Answer> {
         let queue = queue.to_string();
         let fields = [
             ("a", "tests"),
@@ -136,11 +145,7 @@ impl Client {
             ("k", "false"),
             ("m", "false"),
         ];
-        let answer = self.ask(code::SEND, &fields, body)?;
-        if answer.code != 0 {
-            return Err(io::Error::other(format!("{}: {}", answer.code, answer.remark)));
-        }
-        Ok(answer.fields["queueOffset"].parse().expect("an offset"))
+        self.ask(code::SEND, &fields, body)
     }
 
     /// Every message of a queue, and at least `least`: an answer is held until there are so many.

@@ -22,7 +22,8 @@ impl Frail {
     fn start(dir: &Path, flush: &str) -> Self {
         let (port, conf) = (free_port(), dir.join("broker.conf"));
         let text = format!(
-            "listenPort={port}\nbindAddress=127.0.0.1\nbrokerIP1=127.0.0.1\n\
+            "listenPort={port}\nhaListenPort=0\nfastListenPort=0\n\
+             bindAddress=127.0.0.1\nbrokerIP1=127.0.0.1\n\
              storePathRootDir={}\nmaxMessageSize=65536\nmappedFileSizeCommitLog=1048576\n{flush}\n",
             dir.join("store").display()
         );

@@ -88,7 +88,8 @@ fn a_broker_and_a_name_server_of_their_own_find_each_other() {
     write(
         "broker.conf",
         format!(
-            "brokerName=broker-x\nbrokerIP1=127.0.0.1\nlistenPort={port}\nstorePathRootDir={}\n\
+            "brokerName=broker-x\nbrokerIP1=127.0.0.1\nlistenPort={port}\n\
+             haListenPort=0\nfastListenPort=0\nstorePathRootDir={}\n\
              flushDiskType=SYNC_FLUSH\n",
             at("store")
         ),

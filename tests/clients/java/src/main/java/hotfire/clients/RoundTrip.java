@@ -9,12 +9,16 @@ import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HexFormat;
+import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.function.Consumer;
+import java.util.function.Supplier;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.store.ReadOffsetType;
+import org.apache.rocketmq.client.impl.factory.MQClientInstance;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
@@ -22,6 +26,7 @@ import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageConst;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
+import org.apache.rocketmq.common.topic.TopicValidator;
 
 /**
  * One visit to a store that several brokers take turns on. What was acknowledged is kept in a file between visits; each
@@ -34,6 +39,8 @@ import org.apache.rocketmq.common.message.MessageQueue;
  *  --adopt TOPIC,TOPIC             take over what these hold, unchecked
  *  --keys yes                      query by key and by id, too
  *  --grown yes                     queues may have grown since: a broker delivers what was delayed
+ *  --master NAME                   write once the master of that name is registered, and not only a slave of it
+ *  --survivor yes                  the master is gone: ask nothing that only a master is asked
  * </pre>
  */
 @SuppressWarnings("deprecation") // The pull consumer reads where it is told to, and nothing else.
@@ -150,27 +157,39 @@ public final class RoundTrip {
     private int checkQueue(MessageQueue queue, TreeMap<Long, Kept> expected) throws Exception {
         long first = expected.firstKey();
         long end = expected.lastKey() + 1;
+        if (options.containsKey("--survivor")) {
+            // A message that was sent before the slave was there is stored, and not acknowledged.
+            await(queue + " to hold " + first + ".." + end, () -> {
+                PullResult behind = reader.pull(queue, "*", end, 1);
+                return behind.getMinOffset() <= first && behind.getMaxOffset() == end;
+            });
+        } else {
+            checkRange(queue, first, end);
+        }
+        Iterator<Kept> kept = expected.values().iterator();
+        pull(queue, first, end, got -> {
+            require(kept.hasNext(), () -> queue + " holds more than was sent: " + got);
+            check(got, kept.next());
+        });
+        require(!kept.hasNext(), queue + " lacks messages at its end");
+        return expected.size();
+    }
+
+    private static void check(MessageExt got, Kept message) {
+        require(got.getQueueOffset() == message.offset, () -> message + ": found offset " + got.getQueueOffset());
+        require(hash(got).equals(message.hash), () -> message + " is altered: " + got);
+        require(got.getMsgId().equals(message.id), () -> message + " is " + got.getMsgId());
+    }
+
+    private void checkRange(MessageQueue queue, long first, long end) throws Exception {
         boolean mayGrow = options.containsKey("--grown");
         await(queue + " to end at " + end, () -> reader.maxOffset(queue) >= end);
         require(mayGrow || reader.maxOffset(queue) == end, queue + " ends at " + reader.maxOffset(queue) + ", not " + end);
         require(reader.minOffset(queue) == first, queue + " begins at " + reader.minOffset(queue) + ", not " + first);
-        List<MessageExt> found = pull(queue, first, end);
-        int at = 0;
-        for (Kept message : expected.values()) {
-            require(at < found.size(), queue + " lacks " + message);
-            MessageExt got = found.get(at++);
-            String what = queue + " offset " + message.offset + ": ";
-            require(got.getQueueOffset() == message.offset, what + "found offset " + got.getQueueOffset());
-            require(hash(got).equals(message.hash), what + "altered: " + got);
-            require(got.getMsgId().equals(message.id), what + "is " + got.getMsgId() + ", not " + message.id);
-        }
-        require(at == found.size(), queue + " holds " + found.size() + " messages, not " + at);
-        return at;
     }
 
     /** Everything in from..end of a queue, an inner batch unpacked by the client. */
-    private List<MessageExt> pull(MessageQueue queue, long from, long end) throws Exception {
-        List<MessageExt> found = new ArrayList<>();
+    private void pull(MessageQueue queue, long from, long end, Consumer<MessageExt> each) throws Exception {
         long next = from;
         while (next < end) {
             PullResult result = reader.pull(queue, "*", next, 32);
@@ -178,7 +197,7 @@ public final class RoundTrip {
                 case FOUND -> {
                     for (MessageExt message : result.getMsgFoundList()) {
                         if (message.getQueueOffset() >= from && message.getQueueOffset() < end) {
-                            found.add(message);
+                            each.accept(message);
                         }
                     }
                 }
@@ -188,7 +207,6 @@ public final class RoundTrip {
             require(result.getNextBeginOffset() > next, queue + " does not get beyond " + next);
             next = result.getNextBeginOffset();
         }
-        return found;
     }
 
     /** By key and by id, some messages spread over the topic. */
@@ -224,23 +242,20 @@ public final class RoundTrip {
     }
 
     private void adopt(String topic) throws Exception {
-        int messages = 0;
+        int before = news.size();
         for (MessageQueue queue : queues(topic).values()) {
             // A queue that nobody wrote to begins at -1.
             long first = Math.max(0, reader.minOffset(queue));
-            for (MessageExt message : pull(queue, first, reader.maxOffset(queue))) {
-                keep(new Kept(
-                        topic,
-                        queue.getQueueId(),
-                        message.getQueueOffset(),
-                        hash(message),
-                        message.getMsgId(),
-                        "",
-                        ""));
-                messages++;
-            }
+            pull(queue, first, reader.maxOffset(queue), message -> keep(new Kept(
+                    topic,
+                    queue.getQueueId(),
+                    message.getQueueOffset(),
+                    hash(message),
+                    message.getMsgId(),
+                    "",
+                    "")));
         }
-        System.out.printf("adopted: %s, %d messages%n", topic, messages);
+        System.out.printf("adopted: %s, %d messages%n", topic, news.size() - before);
     }
 
     private void keep(Kept message) {
@@ -250,6 +265,14 @@ public final class RoundTrip {
     // Writing.
 
     private void write(String topic, int count) throws Exception {
+        if (options.containsKey("--master")) {
+            MQClientInstance client =
+                    reader.getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory();
+            await("a master", () -> {
+                client.updateTopicRouteInfoFromNameServer(TopicValidator.AUTO_CREATE_TOPIC_KEY_TOPIC);
+                return client.findBrokerAddressInPublish(options.get("--master")) != null;
+            });
+        }
         DefaultMQProducer producer = new DefaultMQProducer("round-trip-writers");
         producer.setNamesrvAddr(options.get("--namesrv"));
         producer.setInstanceName("writer");
@@ -363,6 +386,13 @@ public final class RoundTrip {
             Thread.sleep(100);
         }
         throw new IllegalStateException("waited in vain for " + what, last);
+    }
+
+    /** What a message looks like is long: it is put into words only if it matters. */
+    private static void require(boolean holds, Supplier<String> otherwise) {
+        if (!holds) {
+            throw new IllegalStateException(otherwise.get());
+        }
     }
 
     private static void require(boolean holds, String otherwise) {

@@ -1,0 +1,195 @@
+//! A broker group of real processes: a name server, a master, a slave that follows it through a
+//! [`Proxy`], and an account of what the master promised.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::process::{Hotfire, PATIENCE, free_port};
+use crate::proxy::Proxy;
+use crate::wire::{Client, Message};
+
+/// The topic of all messages.
+pub const TOPIC: &str = "Replicated";
+
+/// A process that may be down.
+pub struct Node {
+    conf: PathBuf,
+    root: PathBuf,
+    /// Where clients find it.
+    pub port: u16,
+    /// Where slaves do.
+    pub ha_port: u16,
+    process: Option<Hotfire>,
+}
+
+impl Node {
+    fn new(dir: &Path, name: &str, lines: &str) -> Self {
+        let (port, ha_port, root) = (free_port(), free_port(), dir.join(name));
+        let conf = dir.join(format!("{name}.conf"));
+        let text = format!(
+            "brokerName=pair\nbrokerIP1=127.0.0.1\nbindAddress=127.0.0.1\nlistenPort={port}\n\
+             haListenPort={ha_port}\nfastListenPort=0\nstorePathRootDir={}\n\
+             mappedFileSizeCommitLog=1048576\nmaxMessageSize=65536\n{lines}\n",
+            root.display()
+        );
+        fs::write(&conf, text).expect("written");
+        Self { conf, root, port, ha_port, process: None }
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(&mut self) {
+        let conf = self.conf.to_str().expect("a printable temporary directory");
+        let mut process = Hotfire::start(["broker", "-c", conf]);
+        process.wait_for_log("is ready on");
+        self.process = Some(process);
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Hotfire {
+        self.process.as_mut().expect("it runs")
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.process.take().expect("it runs").kill();
+    }
+
+    /// The bytes of its log's files, by name.
+    pub fn log(&self) -> BTreeMap<String, Vec<u8>> {
+        let files = fs::read_dir(self.root.join("commitlog")).expect("it has a log");
+        let files = files.map(|entry| entry.expect("readable").path());
+        let name = |path: &Path| path.file_name().expect("it has one").to_string_lossy().into();
+        let named = files.map(|path| (name(&path), fs::read(&path).expect("readable")));
+        named.filter(|(name, _): &(String, _)| name.bytes().all(|b| b.is_ascii_digit())).collect()
+    }
+}
+
+/// All of them. The directory goes with it.
+pub struct Group {
+    /// Takes messages.
+    pub master: Node,
+    /// Copies it.
+    pub slave: Node,
+    /// The wire between them.
+    pub wire: Proxy,
+    _names: Hotfire,
+    _dir: tempfile::TempDir,
+}
+
+impl Group {
+    /// Starts a master with these further lines in its `broker.conf`; the slave gets the second.
+    pub fn start(master: &str, slave: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let names_port = free_port();
+        let names_conf = dir.path().join("names.conf");
+        let kv = dir.path().join("kv.json");
+        let text = format!(
+            "bindAddress=127.0.0.1\nlistenPort={names_port}\nkvConfigPath={}\n",
+            kv.display()
+        );
+        fs::write(&names_conf, text).expect("written");
+        let conf = names_conf.to_str().expect("a printable temporary directory");
+        let mut names = Hotfire::start(["namesrv", "-c", conf]);
+        names.wait_for_log("is ready on");
+        let told = format!("namesrvAddr=127.0.0.1:{names_port}");
+        let mut master = Node::new(dir.path(), "master", &format!("brokerId=0\n{told}\n{master}"));
+        master.start();
+        let wire = Proxy::to(master.ha_port);
+        let lines = format!(
+            "brokerId=1\nbrokerRole=SLAVE\nhaMasterAddress=127.0.0.1:{}\n{told}\n{slave}",
+            wire.port()
+        );
+        let mut slave = Node::new(dir.path(), "slave", &lines);
+        slave.start();
+        Self { master, slave, wire, _names: names, _dir: dir }
+    }
+
+    /// Waits until both logs are the same, byte for byte.
+    pub fn wait_until_same(&self) {
+        let deadline = Instant::now() + PATIENCE * 2;
+        while !self.is_same() {
+            assert!(Instant::now() < deadline, "the logs do not become the same");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Files that are allocated ahead hold nothing.
+    fn is_same(&self) -> bool {
+        let (ours, theirs) = (self.master.log(), self.slave.log());
+        let is_empty = |bytes: &Vec<u8>| bytes.iter().all(|byte| *byte == 0);
+        let names = ours.keys().chain(theirs.keys());
+        names.into_iter().all(|name| match (ours.get(name), theirs.get(name)) {
+            (Some(one), Some(other)) => one == other,
+            (Some(only), None) | (None, Some(only)) => is_empty(only),
+            (None, None) => true,
+        })
+    }
+}
+
+/// What became of a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// SEND_OK, with this offset.
+    Promised(i64),
+    /// It is stored, and what the policy asks for did not come true in time: this code.
+    Stored(i64),
+    /// It was refused, or the connection ended.
+    Refused,
+}
+
+/// What was promised: queue → offset → body. The one oracle of these tests.
+#[derive(Debug, Default)]
+pub struct Audit(BTreeMap<i32, BTreeMap<i64, Vec<u8>>>);
+
+impl Audit {
+    /// Sends a message, and takes note of what was promised.
+    pub fn send(&mut self, client: &mut Client, queue: i32, body: &[u8]) -> Fate {
+        let Ok(answer) = client.try_send(TOPIC, queue, body) else { return Fate::Refused };
+        match answer.code {
+            0 => {
+                let offset = answer.fields["queueOffset"].parse().expect("an offset");
+                let before = self.0.entry(queue).or_default().insert(offset, body.to_vec());
+                assert_eq!(before, None, "one offset was promised to two messages");
+                Fate::Promised(offset)
+            }
+            10..=12 => Fate::Stored(answer.code),
+            _ => Fate::Refused,
+        }
+    }
+
+    /// Another's promises, too.
+    pub fn join(&mut self, other: Self) {
+        for (queue, promised) in other.0 {
+            self.0.entry(queue).or_default().extend(promised);
+        }
+    }
+
+    /// How many were promised.
+    pub fn len(&self) -> usize {
+        self.0.values().map(BTreeMap::len).sum()
+    }
+
+    /// Were none?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Each promised message is where it was promised to be, on the broker at this port.
+    pub fn check(&self, port: u16) {
+        let mut client = Client::connect(port).expect("listening");
+        for (queue, promised) in &self.0 {
+            let found: BTreeMap<i64, Vec<u8>> = pull(&mut client, *queue);
+            for (offset, body) in promised {
+                let lost = format!("queue {queue}: message {offset} was promised and is lost");
+                assert_eq!(found.get(offset), Some(body), "{lost}");
+            }
+        }
+    }
+}
+
+fn pull(client: &mut Client, queue: i32) -> BTreeMap<i64, Vec<u8>> {
+    let found = client.pull_all(TOPIC, queue, 0).expect("readable");
+    found.into_iter().map(|Message { offset, body }| (offset, body)).collect()
+}
