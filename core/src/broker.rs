@@ -65,7 +65,7 @@ use crate::ha::slave::SlaveEffect;
 use crate::machine::{Digest, Machine};
 use crate::retention::{Retention, Why};
 
-pub use crate::flush::FlushPolicy;
+pub use crate::flush::{FlushPolicy, Pace};
 pub use crate::retention::{Hours, RetentionPolicy};
 use arrivals::Arrivals;
 use clients::Clients;
@@ -268,6 +268,8 @@ impl<D: Disk> Broker<D> {
     pub fn stop(&mut self, now: Now) -> Result<(), Fault> {
         self.closed_for_sends = Some("the broker is shutting down; send to another");
         self.refuse_parked(Code::ServiceNotAvailable, "the broker is shutting down");
+        // Whatever the medium says: what was answered goes to its file, as without a pool.
+        self.store.commit();
         // One fault does not keep the rest from being saved; the first one is reported.
         let saved =
             state::save_all(self.store.disk_mut(), &self.topics, &self.groups, &self.offsets);
@@ -314,6 +316,10 @@ impl<D: Disk> Broker<D> {
         if self.parked.deadline().is_some_and(|deadline| deadline <= now.mono) {
             self.retry_parked(now);
         }
+        if self.flush.commits(now.mono, self.store.is_pressed()) {
+            self.store.commit();
+        }
+        self.flush.committed_upto(now.mono, self.store.committed());
         if let Some((from, upto)) = self.flush.start(now.mono) {
             self.store.sync(from, upto);
         }

@@ -6,12 +6,14 @@
 mod answers;
 mod broker;
 mod code;
+mod ha;
 mod namesrv;
 mod peer;
 
 pub use answers::*;
 pub use broker::*;
 pub use code::Code;
+pub use ha::*;
 pub use namesrv::*;
 pub use peer::*;
 

@@ -23,6 +23,7 @@ pub mod host;
 pub mod ignored;
 pub mod memory;
 pub mod namesrv;
+mod pool;
 pub mod properties;
 mod queues;
 pub mod retention;

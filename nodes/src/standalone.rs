@@ -36,7 +36,7 @@ pub async fn run(args: &StandaloneArgs) -> Result<(), Failure> {
         signals.stop().await;
     };
     // Of a master there is nothing to be parted.
-    let ended = broker.serve(stop).await.map(drop);
+    let ended = Box::pin(broker.serve(stop)).await.map(drop);
     // The broker takes its leave of the name server, so that goes last.
     drop(end_names);
     let _ = names.await;

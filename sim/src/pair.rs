@@ -341,7 +341,7 @@ impl<'a> World<'a> {
         let Some((at, input)) = self.wires.arrive(parcel) else { return Ok(()) };
         match (&input, self.wires.of_slave(parcel)) {
             (HaInput::Reported { offset, .. }, Some(slave)) => {
-                self.judge.heard(self.now, slave, *offset);
+                self.judge.heard(slave, *offset);
             }
             (HaInput::Opened { .. } | HaInput::Closed { .. }, Some(slave)) => {
                 self.judge.unlinked(slave);
@@ -404,7 +404,7 @@ impl<'a> World<'a> {
     fn pulled(&mut self, of: usize, pulled: &Pulled) -> Result<(), Violation> {
         self.read[of] = i64::try_from(pulled.next.get()).expect("queues are short");
         for span in &pulled.spans {
-            self.judge.saw(self.now, *span, &self.nodes)?;
+            self.judge.saw(*span, &self.nodes)?;
         }
         Ok(())
     }

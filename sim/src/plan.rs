@@ -7,6 +7,9 @@
 mod keeping;
 
 pub use keeping::Keeping;
+use std::time::Duration;
+
+use hotfire_core::broker::{FlushPolicy, Pace};
 use serde::{Deserialize, Serialize};
 
 use crate::choose::{Choose, pick};
@@ -70,6 +73,9 @@ pub struct StoreShape {
     pub sync_flush: bool,
     /// Between two syncs of an asynchronous flush.
     pub flush_interval_us: u64,
+    /// Bytes of the transient store pool; 0: there is none. Asynchronous flush only, and not in
+    /// ring 2.
+    pub pool: u32,
 }
 
 /// What clients do.
@@ -183,6 +189,8 @@ impl Plan {
         plan.store.batch_queue_file = 46 * *pick(choose, &[20, 3, 1], "plan.batch_queue_file");
         plan.keep = Keeping::draw(choose);
         plan.disk.capacity = plan.keep.capacity(plan.store.commit_log_file);
+        let pool = *pick(choose, &[0, 0, 3000, 40_000], "plan.pool");
+        plan.store.pool = if plan.store.sync_flush { 0 } else { pool };
         plan
     }
 
@@ -225,6 +233,33 @@ impl StoreShape {
         }
     }
 
+    /// The pool, if there is one: how much may be staged, and when it is committed.
+    pub fn staging(&self) -> Option<(usize, Pace)> {
+        let every = Duration::from_micros(self.flush_interval_us / 3);
+        let pace = Pace { every, least_pages: 1, thorough: every * 2 };
+        (self.pool > 0).then_some((self.pool as usize, pace))
+    }
+
+    /// How a broker with these flushes.
+    pub fn flush(&self, least_pages: u32) -> FlushPolicy {
+        if self.sync_flush {
+            return FlushPolicy::Sync { timeout: Duration::from_secs(5) };
+        }
+        let every = Duration::from_micros(self.flush_interval_us);
+        let flush = Pace { every, least_pages, thorough: Duration::from_secs(10) };
+        FlushPolicy::Async { flush, commit: None }
+    }
+
+    /// The same with the pool.
+    pub fn staged_flush(&self, least_pages: u32) -> FlushPolicy {
+        match self.flush(least_pages) {
+            FlushPolicy::Async { flush, .. } => {
+                FlushPolicy::Async { flush, commit: self.staging().map(|(_, pace)| pace) }
+            }
+            sync @ FlushPolicy::Sync { .. } => sync,
+        }
+    }
+
     /// The names of its light queues.
     pub fn lights(&self) -> Vec<hotfire_storage::text::Text> {
         (0..self.light_queues).map(|number| format!("%LMQ%{number}").into()).collect()
@@ -255,6 +290,7 @@ impl StoreShape {
             light_queues: 0,
             sync_flush: choose.chance(600, "plan.sync_flush"),
             flush_interval_us: *pick(choose, &[10_000, 500_000], "plan.flush_interval"),
+            pool: 0,
         }
     }
 }

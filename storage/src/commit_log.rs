@@ -10,9 +10,10 @@
 //! so that rolling is a store to memory. Bytes behind `written` are nobody's.
 
 use crate::chain::{Ahead, Chain};
-use crate::position::{Physical, Span, Written};
+use crate::position::{Committed, Physical, Span, Written};
 use crate::record::{BLANK_HEADER, Crc, MAGIC_BLANK, Record, Verdict, check};
 use crate::seam::{Fault, FileId, Memory};
+use crate::staged::Staged;
 
 /// Files up to this size are small enough to roll within one turn: the next one is always asked
 /// for at once. Larger ones are asked for when the current one is half full.
@@ -25,6 +26,8 @@ pub(crate) enum Place {
     Here,
     /// To the beginning of the next file, which is ready.
     Next,
+    /// Behind the last record, once what is staged is committed.
+    Pool,
     /// To a next file that is not there yet.
     Wait,
     /// To a next file that could not be allocated.
@@ -35,12 +38,35 @@ pub(crate) enum Place {
 pub(crate) struct CommitLog {
     pub(crate) chain: Chain,
     written: u64,
+    staged: Option<Staged>,
 }
 
 impl CommitLog {
     pub(crate) fn new(chain: Chain) -> Self {
         let written = chain.start();
-        Self { chain, written }
+        Self { chain, written, staged: None }
+    }
+
+    /// From here on records are staged, `most` bytes of them at once.
+    pub(crate) fn stage(&mut self, most: usize) {
+        assert!(self.staged.is_none(), "a log is staged once");
+        self.staged = Some(Staged::new(self.written, most));
+    }
+
+    /// Up to where bytes are in files.
+    pub(crate) fn committed(&self) -> Committed {
+        let end = self.staged.as_ref().map_or(self.written, Staged::base);
+        Committed::upto(Physical::new(end))
+    }
+
+    /// Moves what is staged into its file.
+    pub(crate) fn commit(&mut self, memory: &mut impl Memory) {
+        let Some(staged) = self.staged.as_mut().filter(|staged| !staged.bytes().is_empty()) else {
+            return;
+        };
+        let (file, at) = self.chain.locate(staged.base()).expect("what is staged has a file");
+        memory.slot(file, at, staged.bytes().len()).copy_from_slice(staged.bytes());
+        staged.committed(self.written);
     }
 
     pub(crate) fn start(&self) -> Physical {
@@ -65,6 +91,9 @@ impl CommitLog {
         let need = u64::from(len) + u64::from(BLANK_HEADER);
         let left = self.left();
         let file_len = self.chain.file_len();
+        if need <= left && self.staged.as_ref().is_some_and(|staged| !staged.takes(len as usize)) {
+            return Place::Pool;
+        }
         match (need <= left, self.chain.room_end() - self.written) {
             (true, _) => Place::Here,
             (false, room) if left > 0 && room >= left + file_len => Place::Next,
@@ -85,6 +114,7 @@ impl CommitLog {
 
     /// Closes the current file with a blank record, and says which that was.
     pub(crate) fn roll(&mut self, memory: &mut impl Memory) -> FileId {
+        self.commit(memory);
         let left = u32::try_from(self.left()).expect("a file is shorter than 4 GiB");
         assert!(left >= BLANK_HEADER, "eight bytes are always kept free");
         let (file, at) = self.chain.locate(self.written).expect("there is a current file");
@@ -92,6 +122,9 @@ impl CommitLog {
         slot[..4].copy_from_slice(&left.to_be_bytes());
         slot[4..].copy_from_slice(&MAGIC_BLANK.to_be_bytes());
         self.written += u64::from(left);
+        if let Some(staged) = &mut self.staged {
+            staged.committed(self.written);
+        }
         file
     }
 
@@ -99,13 +132,17 @@ impl CommitLog {
     /// which file is full.
     pub(crate) fn pass_blank(&mut self, len: u32) -> FileId {
         assert_eq!(u64::from(len), self.left(), "a blank record fills its file");
+        assert!(self.staged.is_none(), "what is copied is not staged");
         let (file, _) = self.chain.locate(self.written).expect("there is a current file");
         self.written += u64::from(len);
         file
     }
 
     /// Where the next `len` bytes go; the caller found [`Place::Here`].
-    pub(crate) fn slot<'a>(&self, memory: &'a mut impl Memory, len: u32) -> &'a mut [u8] {
+    pub(crate) fn slot<'a>(&'a mut self, memory: &'a mut impl Memory, len: u32) -> &'a mut [u8] {
+        if let Some(staged) = &mut self.staged {
+            return staged.slot(len as usize);
+        }
         let (file, at) = self.chain.locate(self.written).expect("there is a current file");
         memory.slot(file, at, len as usize)
     }
@@ -116,8 +153,11 @@ impl CommitLog {
         self.written += u64::from(len);
     }
 
-    pub(crate) fn view<'a>(&self, memory: &'a impl Memory, span: Span) -> &'a [u8] {
+    pub(crate) fn view<'a>(&'a self, memory: &'a impl Memory, span: Span) -> &'a [u8] {
         assert!(self.written().covers(span.end()), "only what was written is read");
+        if let Some(staged) = self.staged_from(span.at) {
+            return &staged[..span.len as usize];
+        }
         let (file, at) = self.chain.locate(span.at.get()).expect("the span lies in the log");
         memory.bytes(file, at, span.len as usize)
     }
@@ -134,15 +174,27 @@ impl CommitLog {
         word(0) == Some(span.len) && !is_blank && rest.len() >= span.len as usize
     }
 
-    /// The rest of the file at `at`, as far as bytes are allocated.
-    pub(crate) fn rest<'a>(&self, memory: &'a impl Memory, at: Physical) -> Option<&'a [u8]> {
+    fn staged_from(&self, at: Physical) -> Option<&[u8]> {
+        self.staged.as_ref()?.from(at.get())
+    }
+
+    /// The rest of the file at `at`, as far as bytes are allocated; as far as they are written, if
+    /// they are staged.
+    pub(crate) fn rest<'a>(&'a self, memory: &'a impl Memory, at: Physical) -> Option<&'a [u8]> {
+        if let Some(staged) = self.staged_from(at) {
+            return Some(staged);
+        }
         let (file, at) = self.chain.locate(at.get())?;
         let len = usize::try_from(self.chain.file_len() - at).expect("a file can be mapped");
         Some(memory.bytes(file, at, len))
     }
 
     /// The record at `at`, lengths and position checked, if there is one below `written`.
-    pub(crate) fn record<'a>(&self, memory: &'a impl Memory, at: Physical) -> Option<Record<'a>> {
+    pub(crate) fn record<'a>(
+        &'a self,
+        memory: &'a impl Memory,
+        at: Physical,
+    ) -> Option<Record<'a>> {
         match self.verdict(memory, at, Crc::Skip)? {
             Verdict::Good(record) if self.written().covers(at.plus(u64::from(record.size()))) => {
                 Some(record)
@@ -161,7 +213,7 @@ impl CommitLog {
 
     /// What lies at `at`; `None` beyond the last file.
     pub(crate) fn verdict<'a>(
-        &self,
+        &'a self,
         memory: &'a impl Memory,
         at: Physical,
         crc: Crc,
@@ -180,5 +232,8 @@ impl CommitLog {
     pub(crate) fn verify(&self) {
         assert!(self.chain.start() <= self.written, "the end lies behind the beginning");
         assert!(self.written <= self.chain.room_end(), "what is written is allocated");
+        if let Some(staged) = &self.staged {
+            staged.verify(self.written);
+        }
     }
 }

@@ -8,6 +8,7 @@
 //! | [`plain`] | a disk in memory, for tests |
 //! | [`record`] | the message as it lies in the log |
 //! | `chain`, `commit_log` | equal-sized files as one address space; the log in them |
+//! | `staged` | records that are not in a file yet |
 //! | [`queue`], `consume_queue`, `batch_queue`, `dispatch` | units, and the record they come from |
 //! | `queue_ext` | what an ordinary queue says of a record besides |
 //! | `index` | records by key |
@@ -39,6 +40,7 @@ pub mod recover;
 mod resync;
 pub mod seam;
 pub mod settings;
+mod staged;
 pub mod store;
 pub mod text;
 pub mod time;

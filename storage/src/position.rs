@@ -2,8 +2,9 @@
 //!
 //! A byte of the CommitLog has a [`Physical`] position; a message of a queue has a
 //! [`QueueOffset`]. What a physical position *promises* is a type of its own: bytes below
-//! [`Written`] are in memory, below [`Flushed`] on the medium, below [`Confirmed`] safe under the
-//! broker's policy. Mixing them up is a compile error, not a lost message.
+//! [`Written`] are in memory, below [`Committed`] in a file, below [`Flushed`] on the medium, below
+//! [`Confirmed`] safe under the broker's policy. Mixing them up is a compile error, not a lost
+//! message.
 
 use std::fmt;
 
@@ -104,8 +105,13 @@ macro_rules! promise {
 }
 
 promise! {
-    /// Every byte below is in the log's memory. Survives the process, not the power.
+    /// Every byte below is in the log's memory.
     Written
+}
+promise! {
+    /// Every byte below is in its file, though perhaps not on the medium. Survives the process, not
+    /// the power. Without a transient store pool the same as [`Written`].
+    Committed
 }
 promise! {
     /// Every byte below was on the medium when an fsync returned. Never beyond [`Written`].

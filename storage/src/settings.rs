@@ -52,6 +52,10 @@ pub struct Settings {
     /// At most so many bytes of the log ahead of its end are made present in memory, so that
     /// appending never waits for a page; 0: none.
     pub prefault: u64,
+    /// Bytes of records that may wait in a buffer before they are in their file
+    /// (`transientStorePoolEnable`); `None`: records are written into their file at once. What is
+    /// not committed a kill loses. Not for a store that receives.
+    pub staged: Option<usize>,
     /// The operator's word that a log damaged below its durable end may be cut there. Without it
     /// such a store refuses to open.
     pub accept_rot: bool,
@@ -92,6 +96,7 @@ impl Default for Settings {
             prefault: 32 << 20,
             prop_crc: PropCrc::Append,
             force_prop_crc: false,
+            staged: None,
             accept_rot: false,
             rebuild: false,
             process: 0,

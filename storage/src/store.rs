@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::checkpoint::Checkpoint;
 use crate::commit_log::CommitLog;
 use crate::index::Index;
-use crate::position::{Flushed, Physical, Written};
+use crate::position::{Committed, Flushed, Physical, Written};
 use crate::queue::{Queue, Side};
 use crate::queues::Queues;
 use crate::recover::{OpenError, Opened, Watch, recover};
@@ -157,6 +157,8 @@ pub struct Store<D: Disk> {
     taking_back: receive::TakingBack,
     /// A record that was received, while it is taken in.
     scratch: Vec<u8>,
+    /// Somebody waits for a commit.
+    pressed: bool,
 }
 
 impl<D: Disk> Store<D> {
@@ -204,7 +206,11 @@ impl<D: Disk> Store<D> {
             unfinished: 0,
             taking_back: receive::TakingBack::Done,
             scratch: Vec::new(),
+            pressed: false,
         };
+        if let Some(most) = store.settings.staged {
+            store.log.stage(most);
+        }
         store.prefault();
         Ok((store, found.opened))
     }
@@ -376,6 +382,24 @@ impl<D: Disk> Store<D> {
     /// Where the log ends.
     pub fn written(&self) -> Written {
         self.log.written()
+    }
+
+    /// Up to where records are in their files.
+    pub fn committed(&self) -> Committed {
+        self.log.committed()
+    }
+
+    /// Moves what is staged into files, where a kill does not take it.
+    pub fn commit(&mut self) {
+        self.log.commit(&mut self.disk);
+        if std::mem::take(&mut self.pressed) {
+            self.events.push_back(StoreEvent::RoomReady);
+        }
+    }
+
+    /// Does an append wait for a commit?
+    pub fn is_pressed(&self) -> bool {
+        self.pressed
     }
 
     /// What the store knows to be on the medium.

@@ -84,7 +84,7 @@ impl Life<'_> {
                 self.store.follow_some(2);
             }
             5 if !self.store.is_syncing() => {
-                let written = self.store.written();
+                let written = self.store.committed();
                 self.store.sync(self.flushed, written);
             }
             6 => self.store.sync_queues(),

@@ -55,7 +55,7 @@ fn a_lease_outlives_its_file_and_the_blocks_go_with_the_last_lease() {
     let bodies: Vec<Vec<u8>> = (0..20_u8).map(|n| vec![n; 30_000]).collect();
     let spans: Vec<_> = bodies.iter().map(|body| append(&mut store, body).span).collect();
     let leases: Vec<_> = spans.iter().map(|span| store.lease(*span)).collect();
-    store.sync(Physical::ZERO, store.written());
+    store.sync(Physical::ZERO, store.committed());
     wait(&mut store);
     store.sync_queues();
     wait(&mut store);

@@ -71,7 +71,7 @@ fn child() {
         writeln!(out, "ack {number} {at}").expect("the parent listens");
         out.flush().expect("the parent listens");
         if number % 50 == 49 && !store.is_syncing() {
-            let written = store.written();
+            let written = store.committed();
             store.sync(synced, written);
             store.sync_queues();
         }

@@ -108,7 +108,7 @@ fn more_queues_than_mappings_are_served_and_recovered() {
         round(&mut store, dir, number);
     }
     let log_from = store.flushed().end();
-    store.sync(log_from, store.written());
+    store.sync(log_from, store.committed());
     wait(&mut store);
     store.sync_queues();
     wait(&mut store);

@@ -16,7 +16,7 @@ impl<D: Disk> Broker<D> {
     pub(super) fn store_event(&mut self, now: Now, event: StoreEvent) {
         match event {
             StoreEvent::Synced(outcome) => {
-                self.flush.synced(outcome.is_ok());
+                self.flush.synced(now.mono, outcome.is_ok());
                 if let Err(fault) = outcome {
                     tracing::error!(%fault, "a sync failed: no more messages are taken");
                     self.sync_fault = Some(fault);

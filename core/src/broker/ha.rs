@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use bytes::{Buf, Bytes};
-use hotfire_storage::position::{Confirmed, Physical, Replicated, Span};
+use hotfire_storage::position::{Confirmed, Physical, Replicated, Span, Written};
 use hotfire_storage::seam::Disk;
 use hotfire_storage::text::Text;
-use hotfire_storage::time::{Mono, Now};
+use hotfire_storage::time::{Mono, Now, Wall};
 use hotfire_storage::{Parting, ReceiveError, Store};
 
 use super::{Broker, Effect};
-use crate::domain::{NameResponse, QueueRef, SendStatus};
+use crate::domain::{HaStatus, NameResponse, QueueRef, SendStatus};
 use crate::flush::Flush;
 use crate::ha::master::{Master, MasterEffect, Source};
 use crate::ha::slave::{GivenUp, Own, Slave, SlaveEffect, Step};
@@ -224,6 +224,26 @@ impl<D: Disk> Broker<D> {
         }
     }
 
+    /// How replication stands.
+    pub(super) fn ha_status(&self, now: Now) -> HaStatus {
+        let written = self.store.written();
+        let ago = |when: Mono| i64::try_from(now.mono.since(when).as_millis()).unwrap_or(i64::MAX);
+        match &self.ha {
+            Ha::Master(master) => HaStatus::Master {
+                written,
+                in_sync: master.members().reachable(now.mono),
+                links: master.followers(now.mono).collect(),
+            },
+            Ha::Slave(following) => HaStatus::Slave {
+                master: following.slave.master().cloned(),
+                follows: self.has_master(),
+                written,
+                flushed: self.flush.flushed(),
+                heard: Wall::from_millis(now.wall.as_millis() - ago(following.slave.heard())),
+            },
+        }
+    }
+
     /// A name server may have said where the master is.
     pub(super) fn learn_master(&mut self, now: Now, response: Option<&NameResponse>) {
         let Ha::Slave(following) = &mut self.ha else { return };
@@ -304,7 +324,8 @@ impl<D: Disk> Broker<D> {
     pub(super) fn advance_ha(&mut self, now: Now) {
         match &mut self.ha {
             Ha::Master(master) => {
-                master.wrote(now.mono, self.store.written());
+                // What is staged is not sent: a kill would take it from the master alone.
+                master.wrote(now.mono, Written::upto(self.store.committed().end()));
                 master.begins(self.store.start());
                 while let Some(effect) = master.poll(now.mono) {
                     self.outbox.push_back(match effect {

@@ -55,6 +55,7 @@ impl<D: Disk> Broker<D> {
             BrokerRequest::QueryOffset { group, of, zero_if_absent } => {
                 self.query_offset(&group, &of, zero_if_absent)?
             }
+            BrokerRequest::HaStatus => BrokerResponse::HaStatus(Box::new(self.ha_status(now))),
             BrokerRequest::RuntimeInfo => BrokerResponse::RuntimeInfo(Box::new(self.runtime(now))),
             BrokerRequest::SearchOffset { of, at, boundary } => {
                 let found = self.store.offset_by_time(&of.topic, of.queue, at, boundary);
@@ -102,6 +103,7 @@ impl<D: Disk> Broker<D> {
             confirmed: self.confirmed,
             held_pulls: self.holds.len() as u64,
             waiting_sends: self.waiters.len() as u64,
+            flushes: self.flush.figures(),
             sends_refused: self.closed_for_sends.map(Text::from),
         }
     }

@@ -1,4 +1,5 @@
 mod ha;
+mod pool;
 mod query;
 mod queues;
 mod retention;

@@ -8,7 +8,8 @@ use hotfire_storage::position::{Confirmed, Flushed, Physical, QueueOffset, Span,
 use hotfire_storage::text::Text;
 use hotfire_storage::time::Wall;
 
-use super::{Code, MessageQueue, StateKind};
+use super::{Code, HaStatus, MessageQueue, StateKind};
+use crate::flush::FlushFigures;
 
 /// What a stored message's sender was promised, as far as it was kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,6 +130,8 @@ pub enum BrokerResponse {
     },
     /// 28.
     RuntimeInfo(Box<RuntimeInfo>),
+    /// How replication stands.
+    HaStatus(Box<HaStatus>),
     /// 10, 310, 320.
     Sent(Box<Sent>),
     /// 21, 43, 45, 201, 402.
@@ -165,6 +168,8 @@ pub struct RuntimeInfo {
     pub held_pulls: u64,
     /// Sends that are stored, and wait for their promise to come true.
     pub waiting_sends: u64,
+    /// How syncs of the log went.
+    pub flushes: FlushFigures,
     /// Why all sends are refused, if they are: a sync failed, or the broker is ending.
     pub sends_refused: Option<Text>,
 }

@@ -308,6 +308,8 @@ pub enum BrokerRequest {
     },
     /// 28 GET_BROKER_RUNTIME_INFO.
     RuntimeInfo,
+    /// How does replication stand?
+    HaStatus,
     /// 21, 43, 45, 201, 402: a table, whole; of slaves.
     State(StateKind),
     /// 29 SEARCH_OFFSET_BY_TIMESTAMP.

@@ -16,6 +16,7 @@ use hotfire_storage::time::Mono;
 
 use super::members::Members;
 use super::{LinkId, MasterPolicy};
+use crate::domain::HaLink;
 use crate::machine::Digest;
 
 /// How often bytes are sent that a rate had held back.
@@ -89,6 +90,8 @@ enum State {
         from: Physical,
         /// Up to where.
         sent: Physical,
+        /// What it has acknowledged.
+        acked: Physical,
     },
     /// It is told where the log ends, and closed.
     Told(LinkEnd),
@@ -97,6 +100,7 @@ enum State {
 #[derive(Clone, Debug)]
 struct Link {
     peer: IpAddr,
+    addr: SocketAddr,
     state: State,
     /// Bytes handed over that its socket has not taken.
     queued: u64,
@@ -164,8 +168,8 @@ impl Master {
 
     /// Somebody connected. If there are too many, one goes that has said nothing, or one of the
     /// address that has most: nobody keeps the others out.
-    pub fn opened(&mut self, now: Mono, link: LinkId, peer: SocketAddr) {
-        let peer = peer.ip().to_canonical();
+    pub fn opened(&mut self, now: Mono, link: LinkId, addr: SocketAddr) {
+        let peer = addr.ip().to_canonical();
         let allowed = &self.policy.allowed;
         let mut end = None;
         if !allowed.is_empty() && !allowed.iter().any(|net| net.contains(&peer)) {
@@ -177,7 +181,7 @@ impl Master {
                 None => end = too_many,
             }
         }
-        let new = Link { peer, state: State::Asked, queued: 0, heard: now, told: now, end };
+        let new = Link { peer, addr, state: State::Asked, queued: 0, heard: now, told: now, end };
         self.links.insert(link, new);
     }
 
@@ -236,14 +240,15 @@ impl Master {
             }
             State::Asked => {
                 let from = first(&self.policy, source, position);
-                link.state = State::Following { from, sent: from };
+                link.state = State::Following { from, sent: from, acked: from };
                 link.told = now;
                 self.members.joined(now, link.peer, from);
             }
             State::Following { sent, .. } if position > sent => {
                 link.end = Some(LinkEnd::Liar { reported: position, sent });
             }
-            State::Following { from, .. } if position > from => {
+            State::Following { from, sent, acked } if position > from => {
+                link.state = State::Following { from, sent, acked: acked.max(position) };
                 self.members.acked(now, link.peer, position);
             }
             State::Following { .. } | State::Told(_) => {}
@@ -309,6 +314,16 @@ impl Master {
         due.flatten().chain(refill).chain(self.members.deadline(self.polled)).min()
     }
 
+    /// Who follows.
+    pub fn followers(&self, now: Mono) -> impl Iterator<Item = HaLink> {
+        self.links.values().filter_map(move |link| {
+            let State::Following { from, acked, .. } = link.state else { return None };
+            let (behind, in_sync) = self.members.standing(now, link.peer)?;
+            let lacks = self.source.written.end().since(acked);
+            Some(HaLink { peer: link.addr, from, acked, lacks, behind, in_sync })
+        })
+    }
+
     /// Connections now.
     pub fn links(&self) -> usize {
         self.links.len()
@@ -318,8 +333,9 @@ impl Master {
     pub fn verify(&self) {
         self.members.verify();
         for link in self.links.values() {
-            if let State::Following { from, sent } = link.state {
-                assert!(from <= sent && sent <= self.source.written.end(), "sent is written");
+            if let State::Following { from, sent, acked } = link.state {
+                assert!(from <= acked && acked <= sent, "what is acknowledged was sent");
+                assert!(sent <= self.source.written.end(), "sent is written");
             }
         }
     }
@@ -330,9 +346,10 @@ impl Master {
         for (id, link) in &self.links {
             into.number(id.0);
             into.number(link.queued);
-            if let State::Following { from, sent } = link.state {
+            if let State::Following { from, sent, acked } = link.state {
                 into.number(from.get());
                 into.number(sent.get());
+                into.number(acked.get());
             }
         }
     }
@@ -372,7 +389,7 @@ impl Link {
                 self.end = Some(end);
                 return Some(Due::Frame { at: source.written.end(), len: 0 });
             }
-            State::Following { from, sent } => {
+            State::Following { from, sent, acked } => {
                 if sent < source.start {
                     return Some(Due::Close(LinkEnd::Outrun(source.start)));
                 }
@@ -385,7 +402,7 @@ impl Link {
                     let len = u32::try_from(len).expect("no longer than a batch");
                     let sent = sent.plus(u64::from(len));
                     let at = Physical::new(sent.get() - u64::from(len));
-                    (self.state, self.told) = (State::Following { from, sent }, now);
+                    (self.state, self.told) = (State::Following { from, sent, acked }, now);
                     self.queued += u64::from(len) + 12;
                     return Some(Due::Frame { at, len });
                 }

@@ -177,13 +177,11 @@ impl Members {
         self.known.values().filter_map(of).min()
     }
 
-    /// How far each is behind: bytes, and for how long.
-    pub fn lags(&self, now: Mono) -> impl Iterator<Item = (IpAddr, u64, Duration)> {
-        self.known.iter().map(move |(address, member)| {
-            let bytes = self.written.end().get().saturating_sub(member.position.get());
-            let since = member.behind.map_or(Duration::ZERO, |(_, since)| now.since(since));
-            (*address, bytes, since)
-        })
+    /// For how long a replica has lacked something, and whether it can be waited for.
+    pub(super) fn standing(&self, now: Mono, address: IpAddr) -> Option<(Duration, bool)> {
+        let member = self.known.get(&address)?;
+        let behind = member.behind.map_or(Duration::ZERO, |(_, since)| now.since(since));
+        Some((behind, member.links > 0 && self.keeps_up(now, member)))
     }
 
     pub(super) fn verify(&self) {

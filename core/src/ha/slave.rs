@@ -384,6 +384,11 @@ impl Slave {
         matches!(self.state, State::Linked { next, .. } if next >= own.written.end())
     }
 
+    /// When the master was heard last, or was called.
+    pub fn heard(&self) -> Mono {
+        self.heard
+    }
+
     /// The next thing to do, if there is any.
     #[must_use]
     pub fn poll(&mut self, now: Mono, own: Own) -> Option<SlaveEffect> {

@@ -7,11 +7,13 @@
 //! | `query` | 12, 33 |
 //! | `consumer` | 34, 35, 38, 40, 41, 42 |
 //! | `offset` | 14, 15, 29, 30, 31, 32 |
+//! | `ha` | 907 |
 //! | `runtime` | 28 |
 //! | `state` | 21, 43, 45, 201, 402 |
 //! | `topic` | 17, 351 |
 
 mod consumer;
+mod ha;
 mod offset;
 mod pull;
 mod query;
@@ -52,6 +54,7 @@ const SEND_MESSAGE_V2: i32 = 310;
 const SEND_BATCH_MESSAGE: i32 = 320;
 const GET_TOPIC_CONFIG: i32 = 351;
 const LITE_PULL_MESSAGE: i32 = 361;
+const GET_BROKER_HA_STATUS: i32 = 907;
 
 /// What a request frame asks of a broker. Never fails: what cannot be read is
 /// [`BrokerRequest::Malformed`], what is not known [`BrokerRequest::Unsupported`].
@@ -72,6 +75,7 @@ pub fn decode_request(header: &Header, body: &Bytes) -> BrokerRequest {
         | GET_MAX_OFFSET
         | GET_MIN_OFFSET
         | GET_EARLIEST_MSG_STORETIME => offset::decode(header),
+        GET_BROKER_HA_STATUS => Ok(BrokerRequest::HaStatus),
         GET_BROKER_RUNTIME_INFO => Ok(BrokerRequest::RuntimeInfo),
         UPDATE_AND_CREATE_TOPIC | GET_TOPIC_CONFIG => topic::decode(header),
         code => Ok(match state::kind(code) {
@@ -122,6 +126,9 @@ pub fn encode_response(
         BrokerResponse::Queried(queried) => query::encode_response(caller, queried, with, into),
         BrokerResponse::Refused { code, remark } => {
             answer(caller, *code, Some(remark), into).finish(Body::None)
+        }
+        BrokerResponse::HaStatus(status) => {
+            answer(caller, Code::Success, None, into).finish(ha::body(status))
         }
         BrokerResponse::RuntimeInfo(info) => {
             answer(caller, Code::Success, None, into).finish(runtime::body(info))
@@ -183,6 +190,7 @@ pub fn request_code(request: &BrokerRequest) -> i32 {
         BrokerRequest::Pull(_) => PULL_MESSAGE,
         BrokerRequest::QueryMessage(_) => QUERY_MESSAGE,
         BrokerRequest::QueryOffset { .. } => QUERY_CONSUMER_OFFSET,
+        BrokerRequest::HaStatus => GET_BROKER_HA_STATUS,
         BrokerRequest::RuntimeInfo => GET_BROKER_RUNTIME_INFO,
         BrokerRequest::SearchOffset { .. } => SEARCH_OFFSET_BY_TIMESTAMP,
         BrokerRequest::Send(send) if send.batch => SEND_BATCH_MESSAGE,
@@ -232,6 +240,7 @@ fn put_request(head: &mut HeadWriter<'_>, request: &BrokerRequest) -> Body {
             Body::None
         }
         BrokerRequest::Malformed { .. }
+        | BrokerRequest::HaStatus
         | BrokerRequest::RuntimeInfo
         | BrokerRequest::State(_)
         | BrokerRequest::Unsupported { .. } => Body::None,
@@ -285,6 +294,7 @@ pub fn decode_response(
             let sub_changed = fields.truth_if("IS_SUB_CHANGE").unwrap_or(true);
             BrokerResponse::Heartbeat { sub_changed }
         }
+        GET_BROKER_HA_STATUS => ha::decode(body)?,
         GET_CONSUMER_LIST_BY_GROUP => consumer::decode_members(body)?,
         LOCK_BATCH_MQ => consumer::decode_locked(body)?,
         QUERY_CONSUMER_OFFSET | SEARCH_OFFSET_BY_TIMESTAMP | GET_MAX_OFFSET | GET_MIN_OFFSET => {

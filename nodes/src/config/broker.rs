@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 
-use hotfire_core::broker::{BrokerConfig, FlushPolicy};
+use hotfire_core::broker::{BrokerConfig, FlushPolicy, Pace};
 use hotfire_core::domain::{BrokerId, BrokerIdentity};
 use hotfire_storage::text::Text;
 
@@ -11,6 +11,7 @@ use super::connections::{Connections, connection_keys};
 use super::crc::{self, CrcConf};
 use super::ha::{self, HaConf};
 use super::memory::{self, Memory};
+use super::pool::{self, Pool};
 use super::queues::{self, QueueConf};
 use super::retention::{Retention, retention_keys};
 use super::value::{self, Addrs, Delays, FlushDisk, Millis, Place, Role};
@@ -54,6 +55,8 @@ pub struct BrokerConf {
     pub consume_queue_file: u32,
     /// How the CommitLog lies in memory.
     pub memory: Memory,
+    /// Records that wait before they go to their file.
+    pub pool: Pool,
     /// Consume queues.
     pub queues: QueueConf,
     /// Are records indexed by their keys?
@@ -130,6 +133,7 @@ impl Default for BrokerConf {
             commit_log_file: 1 << 30,
             consume_queue_file: 6_000_000,
             memory: Memory::default(),
+            pool: Pool::default(),
             queues: QueueConf::default(),
             index: true,
             index_slots: 5_000_000,
@@ -188,9 +192,12 @@ impl BrokerConf {
         let ha_addr = Text::from(format!("{ha_ip}:{ha_port}"));
         let flush = match self.flush {
             FlushDisk::Async => FlushPolicy::Async {
-                every: self.flush_every.into(),
-                least_pages: self.flush_pages,
-                thorough: self.flush_thorough.into(),
+                flush: Pace {
+                    every: self.flush_every.into(),
+                    least_pages: self.flush_pages,
+                    thorough: self.flush_thorough.into(),
+                },
+                commit: self.commits(),
             },
             FlushDisk::Sync => FlushPolicy::Sync { timeout: self.sync_timeout.into() },
         };
@@ -228,6 +235,7 @@ impl BrokerConf {
             max_message_size: self.max_message_size,
             delay_levels: self.delay_levels.millis.clone(),
             prefault: self.memory.prefault,
+            staged: self.staged(),
             accept_rot: self.accept_damaged_log,
             process: std::process::id(),
             ..hotfire_storage::Settings::default()
@@ -244,6 +252,7 @@ impl Settings for BrokerConf {
         crc::KEYS,
         ha::KEYS,
         memory::KEYS,
+        pool::KEYS,
         queues::KEYS,
         retention_keys!(BrokerConf),
         connection_keys!(BrokerConf),

@@ -127,6 +127,9 @@ impl BrokerConf {
     /// What SEND_OK means here, in a sentence.
     pub fn promise(&self) -> impl fmt::Display {
         let medium = match self.flush {
+            FlushDisk::Async if self.commits().is_some() => {
+                "in memory of this process, which a kill loses until it is committed,"
+            }
             FlushDisk::Sync => "on the medium",
             FlushDisk::Async => "in memory, not yet on the medium",
         };

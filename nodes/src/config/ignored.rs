@@ -67,7 +67,7 @@ pub const STORE: &str = "\
     cleanRocksDBDirtyCQIntervalMin coldDataFlowControlEnable \
     coldDataScanEnable combineCQEnableCheckSelf combineCQMaxExtraSearchCommitLogFiles \
     combineCQPreferCQType combineCQUseRocksdbForLmq combinedCQLoadingCQTypes \
-    commitCommitLogLeastPages commitCommitLogThoroughInterval commitIntervalCommitLog \
+    \
     commitLogForceSwapMapInterval compactionCqMappedFileSize compactionMappedFileSize \
     compactionScheduleInternal compactionThreadNum debugLockEnable \
     defaultQueryMaxNum deleteConsumeQueueFilesInterval \
@@ -105,8 +105,8 @@ pub const STORE: &str = "\
     timerPrecisionMs timerProgressLogIntervalMs timerPutMessageThreadNum timerRocksDBEnable \
     timerRollWindowSlot timerSkipUnknownError timerStopDequeue timerStopEnqueue timerWarmEnable \
     timerWheelEnable timerWheelSnapshotFlush topicQueueLockNum totalReplicas transRocksDBEnable \
-    transferMetadataJsonToRocksdb transferOffsetJsonToRocksdb transientStorePoolEnable \
-    transientStorePoolSize travelCqFileNumWhenGetMessage useABSLock \
+    transferMetadataJsonToRocksdb transferOffsetJsonToRocksdb \
+    travelCqFileNumWhenGetMessage useABSLock \
     useReentrantLockWhenPutMessage useScheduleMessageServiceV2 useSeparateRetryTopicQueue \
     useSpinLock wakeCommitWhenPutMessage wakeFlushWhenPutMessage writeWithoutMmap";
 

@@ -163,7 +163,7 @@ impl Image<'_> {
         for number in 1..=count {
             source.append(&mut store, &mut history)?;
             if number == sync_at {
-                store.sync(flushed.end(), store.written());
+                store.sync(flushed.end(), store.committed());
             }
             let later = self.medium.next_due().unwrap_or(Mono::ZERO);
             self.medium.advance(later);

@@ -279,7 +279,7 @@ impl Lives {
                     }
                 }
                 5..7 if !store.is_syncing() => {
-                    store.sync(Physical::new(self.known.flushed), store.written());
+                    store.sync(Physical::new(self.known.flushed), store.committed());
                 }
                 7 => store.sync_queues(),
                 8 if !self.is_saving => {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hotfire_core::broker::{Broker, BrokerConfig, FlushPolicy};
+use hotfire_core::broker::{Broker, BrokerConfig};
 use hotfire_core::domain::{BrokerId, BrokerIdentity};
 use hotfire_core::machine::{Digest, Machine};
 use hotfire_core::namesrv::{KvConfig, NameServer, NameServerConfig};
@@ -236,14 +236,6 @@ fn config(world: &World, host: &Host, life: u32) -> BrokerConfig {
     config.name_servers = world.names.len();
     config.light_queues = plan.store.light_queues > 0;
     config.seed = u64::from(life);
-    config.flush = if plan.store.sync_flush {
-        FlushPolicy::Sync { timeout: Duration::from_secs(5) }
-    } else {
-        FlushPolicy::Async {
-            every: Duration::from_micros(plan.store.flush_interval_us),
-            least_pages: 0,
-            thorough: Duration::from_secs(10),
-        }
-    };
+    config.flush = plan.store.flush(0);
     config
 }

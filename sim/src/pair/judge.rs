@@ -37,8 +37,10 @@ struct Fate {
 struct Link {
     /// What it asked for.
     first: Option<i64>,
-    /// What it acknowledged, and when it first did.
-    acked: Option<(u64, u64)>,
+    /// What it acknowledged.
+    acked: Option<u64>,
+    /// Since when it has acknowledged something, and lacked nothing for long.
+    steady: Option<u64>,
 }
 
 /// The judge.
@@ -145,13 +147,12 @@ impl Judge {
     }
 
     /// The master heard a slave.
-    pub(super) fn heard(&mut self, now: u64, slave: usize, offset: i64) {
+    pub(super) fn heard(&mut self, slave: usize, offset: i64) {
         let link = &mut self.links[slave];
         let first = *link.first.get_or_insert(offset);
         // What begins with a file was not asked for, and is no acknowledgement at once.
         if let Some(upto) = u64::try_from(offset).ok().filter(|_| offset > first.max(0)) {
-            let since = link.acked.map_or(now, |(_, since)| since);
-            link.acked = Some((upto, since));
+            link.acked = Some(upto);
         }
     }
 
@@ -160,21 +161,13 @@ impl Judge {
         self.links[slave] = Link::default();
     }
 
-    /// Slaves that a record is waited for which was there first at `born`: they have acknowledged
-    /// something on their connection before, and nothing that they lack is old.
-    fn steady(&self, now: u64, born: u64) -> usize {
-        let lacks_nothing_old = |upto: u64| {
-            let oldest = self.grown.iter().find(|(end, _)| *end > upto);
-            oldest.is_none_or(|(_, born)| now - born < PATIENCE)
-        };
-        let is_steady = |link: &&Link| {
-            link.acked.is_some_and(|(upto, since)| since < born && lacks_nothing_old(upto))
-        };
-        self.links.iter().filter(is_steady).count()
+    /// Slaves that a record has been waited for since it was there first, at `born`.
+    fn steady(&self, born: u64) -> usize {
+        self.links.iter().filter(|link| link.steady.is_some_and(|since| since < born)).count()
     }
 
     /// A consumer saw records.
-    pub(super) fn saw(&mut self, now: u64, span: Span, nodes: &[Node]) -> Verdict {
+    pub(super) fn saw(&mut self, span: Span, nodes: &[Node]) -> Verdict {
         let file_len = self.shape.file_len;
         for slave in 1..nodes.len() {
             self.look(slave, nodes)?;
@@ -193,7 +186,7 @@ impl Judge {
             let many = (1..nodes.len()).filter(|slave| self.ever[*slave] >= end).count();
             if let Some(born) = born
                 && many < self.shape.wanted
-                && self.steady(now, born) >= self.shape.wanted
+                && self.steady(born) >= self.shape.wanted
             {
                 let detail = format!(
                     "the record at {at} was seen, and {many} slaves hold it, not {}",
@@ -207,12 +200,20 @@ impl Judge {
         Ok(())
     }
 
-    /// How far the master's log goes, and since when.
+    /// How far the master's log goes, and since when; which slaves keep up with it.
     fn grew(&mut self, now: u64, nodes: &[Node]) {
         let Some(broker) = &nodes[0].broker else { return };
         let end = broker.store().written().end().get();
         if self.grown.last().is_none_or(|(known, _)| *known < end) {
             self.grown.push((end, now));
+        }
+        for link in &mut self.links {
+            let lacks_nothing_old = |upto: u64| {
+                let oldest = self.grown.iter().find(|(end, _)| *end > upto);
+                oldest.is_none_or(|(_, born)| now - born < PATIENCE)
+            };
+            let is_steady = link.acked.is_some_and(lacks_nothing_old);
+            link.steady = is_steady.then(|| link.steady.unwrap_or(now));
         }
     }
 
@@ -291,6 +292,10 @@ impl Judge {
         }
         let (at, file_len) = (at.get(), self.shape.file_len);
         let bytes = record_at(&nodes[0], at, file_len);
+        if bytes.is_none() && self.shape.staged && self.shape.wanted == 0 {
+            // It is in the pool, and nothing is promised but that it was there.
+            return Ok(());
+        }
         let Some(bytes) = bytes else {
             let detail = format!("send {number} was acknowledged, there is no record at {at}");
             return Err(Violation::new("an acknowledgement is honest", detail));
@@ -332,6 +337,7 @@ impl Judge {
             node.bytes(acked.at, acked.bytes.len(), file_len).as_ref() == Some(&acked.bytes)
         };
         if at == 0 {
+            // What is seen and what slaves hold is in files: a kill takes neither.
             let is_excused = power && !self.shape.sync_flush;
             let lost = self.acked.iter().find(|acked| !has(&nodes[0], acked));
             if let Some(lost) = lost

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use hotfire_core::broker::Effect;
-use hotfire_core::broker::{Broker, BrokerConfig, FlushPolicy, OpenError, Role};
+use hotfire_core::broker::{Broker, BrokerConfig, OpenError, Role};
 use hotfire_core::domain::{BrokerId, BrokerIdentity, BrokerResponse};
 use hotfire_core::ha::{MasterPolicy, SlavePolicy};
 use hotfire_core::machine::Machine as _;
@@ -25,6 +25,8 @@ pub(super) struct Shape {
     pub(super) wanted: usize,
     /// Does it wait for the master's medium?
     pub(super) sync_flush: bool,
+    /// Does the master stage what it writes?
+    pub(super) staged: bool,
     /// Do slaves acknowledge what is on their medium only?
     pub(super) slaves_sync: bool,
     /// How long a send waits for slaves.
@@ -43,6 +45,7 @@ impl Shape {
         Self {
             wanted: work.index(slaves + 1, "pair.wanted"),
             sync_flush: plan.store.sync_flush,
+            staged: plan.store.pool > 0,
             slaves_sync: work.chance(300, "pair.slaves_sync"),
             timeout: Duration::from_secs(3),
             file_len: u64::from(plan.store.commit_log_file),
@@ -84,7 +87,6 @@ impl Node {
         let dice = run.chance.of(Concern::Disk);
         let medium = Medium::new(faults.clone(), dice, run.ledger.clone(), log.clone());
         let is_slave = at > 0;
-        let settings = run.plan.store.settings();
         let identity = BrokerIdentity {
             cluster: "c".into(),
             broker_name: "b".into(),
@@ -105,16 +107,14 @@ impl Node {
                 ..MasterPolicy::default()
             })
         };
-        let waits = if is_slave { shape.slaves_sync } else { shape.sync_flush };
-        let flush = if waits {
-            FlushPolicy::Sync { timeout: Duration::from_secs(5) }
+        let mut shape_of = run.plan.store.clone();
+        shape_of.sync_flush = if is_slave { shape.slaves_sync } else { shape.sync_flush };
+        let (flush, staged) = if is_slave {
+            (shape_of.flush(0), None)
         } else {
-            FlushPolicy::Async {
-                every: Duration::from_micros(run.plan.store.flush_interval_us),
-                least_pages: 0,
-                thorough: Duration::from_secs(1),
-            }
+            (shape_of.staged_flush(0), shape_of.staging().map(|(bytes, _)| bytes))
         };
+        let settings = Settings { staged, ..run.plan.store.settings() };
         let host = ([10, 0, 0, u8::try_from(at + 1).expect("few")], 10_911).into();
         let config = BrokerConfig {
             role,

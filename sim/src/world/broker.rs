@@ -1,10 +1,10 @@
 //! Brokers of the world: a machine over a simulated disk, what it is told, what it asks for, how it
 //! dies and comes back.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use hotfire_core::broker::{Broker, BrokerConfig, Effect, FlushPolicy, Input, OpenError};
+use hotfire_core::broker::{Broker, BrokerConfig, Effect, Input, OpenError};
 use hotfire_core::domain::{
     BrokerId, BrokerIdentity, BrokerResponse, Caller, ConnId, Positions, SendStatus, Sent,
 };
@@ -81,11 +81,14 @@ impl BrokerNode {
 
     /// Below it, all of the log is on the medium: the medium says so.
     fn durable_end(&self) -> u64 {
-        let seen = match &self.broker {
+        Image::durable_end(&self.medium.durable(), &self.seen())
+    }
+
+    fn seen(&self) -> BTreeMap<String, Vec<u8>> {
+        match &self.broker {
             Some(broker) => broker.store().disk().seen(),
             None => self.medium.seen(),
-        };
-        Image::durable_end(&self.medium.durable(), &seen)
+        }
     }
 
     /// What its disk shows, read by us.
@@ -137,16 +140,9 @@ impl World<'_> {
             id: BrokerId::MASTER,
         };
         let host = SocketAddr::from(([10, 0, 0, u8::try_from(at).expect("few")], 10_911));
-        let flush = if plan.store.sync_flush {
-            FlushPolicy::Sync { timeout: Duration::from_secs(5) }
-        } else {
-            FlushPolicy::Async {
-                every: Duration::from_micros(plan.store.flush_interval_us),
-                least_pages: 1,
-                thorough: Duration::from_secs(10),
-            }
-        };
-        let settings = plan.store.settings();
+        let flush = plan.store.staged_flush(1);
+        let staged = plan.store.staging().map(|(bytes, _)| bytes);
+        let settings = Settings { staged, ..plan.store.settings() };
         let config = BrokerConfig {
             flush,
             retention: self.retention_policy(),
@@ -238,8 +234,13 @@ impl World<'_> {
             return self.broker_stops(at);
         }
         self.look_at_log(at)?;
+        let plan = &self.run.plan.store;
         let node = &mut self.brokers[at];
-        let durable = (how == Death::Power).then(|| node.durable_end());
+        let durable = match how {
+            Death::Power => Some(node.durable_end()),
+            // What is staged goes with the process.
+            Death::Kill | Death::Stop => (plan.pool > 0).then(|| Image::read(&node.seen()).end),
+        };
         let was_up = node.broker.is_some();
         match how {
             Death::Power => node.medium.power_fail(),

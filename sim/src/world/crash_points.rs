@@ -9,7 +9,7 @@ mod deletion;
 
 use std::time::Duration;
 
-use hotfire_core::broker::{Broker, BrokerConfig, Effect, FlushPolicy, Input};
+use hotfire_core::broker::{Broker, BrokerConfig, Effect, FlushPolicy, Input, Pace};
 use hotfire_core::domain::{
     BrokerId, BrokerIdentity, BrokerRequest, BrokerResponse, ConnId, CreateTopic, Positions,
     QueueRef, Send, Sent,
@@ -106,7 +106,10 @@ impl Rig {
             FlushPolicy::Sync { timeout: Duration::from_secs(5) }
         } else {
             let every = Duration::from_millis(10);
-            FlushPolicy::Async { every, least_pages: 0, thorough: every }
+            FlushPolicy::Async {
+                flush: Pace { every, least_pages: 0, thorough: every },
+                commit: None,
+            }
         };
         let host = "10.0.0.1:10911".parse().expect("an address");
         let retention = self.keep.policy();

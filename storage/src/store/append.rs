@@ -45,7 +45,8 @@ pub enum AppendError {
         /// The limit.
         max: usize,
     },
-    /// A file is being allocated: park the send until `RoomReady` or `RoomFailed`.
+    /// A file is being allocated, or the pool is full: park the send until `RoomReady` or
+    /// `RoomFailed`. [`Store::is_pressed`] says that a commit makes room.
     #[error("a file is being allocated")]
     NotReady,
     /// The message, or the batch, is too long.
@@ -111,6 +112,10 @@ impl<D: Disk> Store<D> {
         let place = self.log.place(len);
         match place {
             Place::Here | Place::Next => {}
+            Place::Pool => {
+                self.pressed = true;
+                return Err(AppendError::NotReady);
+            }
             Place::Full(fault) => {
                 self.ask_log_room();
                 return Err(AppendError::Full(fault));

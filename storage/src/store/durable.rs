@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{Store, StoreEvent, Task};
 use crate::checkpoint;
-use crate::position::{Flushed, Physical, Written};
+use crate::position::{Committed, Flushed, Physical};
 use crate::queue::Side;
 use crate::recover::ABORT;
 use crate::seam::{Disk, Fault, FileId, Op, each, sync_each};
@@ -17,7 +17,7 @@ pub(super) const PAGE: u64 = 4096;
 /// A sync of the log, under way.
 #[derive(Debug)]
 pub(super) struct LogSync {
-    upto: Written,
+    upto: Committed,
     parts: usize,
     failed: Option<Fault>,
 }
@@ -115,10 +115,10 @@ pub fn load<D: Disk>(
 impl<D: Disk> Store<D> {
     /// Starts to make the log durable from `from` up to `upto`. [`StoreEvent::Synced`] ends it.
     ///
-    /// Panics if a sync runs, or if `upto` was not written: at most one sync is in flight.
-    pub fn sync(&mut self, from: Physical, upto: Written) {
+    /// Panics if a sync runs, or if `upto` is not in files: at most one sync is in flight.
+    pub fn sync(&mut self, from: Physical, upto: Committed) {
         assert!(self.log_sync.is_none(), "at most one sync is in flight");
-        assert!(self.written().covers(upto.end()), "only what was written is made durable");
+        assert!(upto <= self.committed(), "only what is in files is made durable");
         let from = from.get() - from.get() % PAGE;
         let parts: Vec<_> = self.log.chain.parts(from, upto.end().get()).collect();
         let parts = if self.broken.is_some() { Vec::new() } else { parts };
@@ -146,7 +146,7 @@ impl<D: Disk> Store<D> {
             Err(fault)
         } else {
             self.flushed = self.flushed.max(Flushed::upto(sync.upto.end()));
-            if sync.upto == self.written() {
+            if sync.upto.end() == self.written().end() {
                 self.checkpoint.physic = self.newest.0;
             }
             Ok(Flushed::upto(sync.upto.end()))
@@ -299,6 +299,7 @@ impl<D: Disk> Store<D> {
         if let Some(sync) = self.queue_sync.as_mut() {
             sync.is_abandoned = true;
         }
+        self.log.commit(&mut self.disk);
         self.settle()?;
         self.forget_unfinished();
         if let Some(fault) = &self.broken {

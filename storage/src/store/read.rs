@@ -91,7 +91,7 @@ impl<D: Disk> Store<D> {
 
     /// The same bytes, shared: their file stays mapped until the last lease is gone.
     pub fn lease(&self, span: Span) -> Bytes {
-        assert!(self.written().covers(span.end()), "only what was written is read");
+        assert!(self.committed().covers(span.end()), "only what is in files is leased");
         let (file, at) = self.log.chain.locate(span.at.get()).expect("the span lies in the log");
         self.disk.lease(file, at, span.len as usize)
     }

@@ -9,6 +9,7 @@ mod index;
 mod many;
 mod retire;
 mod room;
+mod staged;
 mod starts;
 mod tail;
 
@@ -90,7 +91,7 @@ fn a_message_is_where_its_unit_says_and_survives_a_clean_stop() {
     assert_eq!(bodies(&store, "t"), [b"one", b"two"]);
     let unit = store.unit("t", 0, QueueOffset::ZERO).expect("a unit");
     assert_eq!((unit.span, unit.tags_code), (first.span, 97));
-    store.sync(Physical::ZERO, store.written());
+    store.sync(Physical::ZERO, store.committed());
     let end = store.written().end();
     assert!(events(&mut store).contains(&StoreEvent::Synced(Ok(Flushed::upto(end)))));
     store.close().expect("a clean stop");

@@ -356,7 +356,7 @@ fn a_slave_whose_log_is_deleted_at_the_master_begins_with_a_file_of_it() {
     }
     let store = &mut pair.master.broker.store;
     while store.start() <= old {
-        store.sync(store.flushed().end(), store.written());
+        store.sync(store.flushed().end(), store.committed());
         store.sync_queues();
         while store.poll().is_some() {}
         store.delete_oldest_log_file().expect("it is on the medium");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hotfire_core::domain::{BrokerResponse, RuntimeInfo, Text};
+use hotfire_core::flush::FlushFigures;
 use hotfire_storage::position::{Confirmed, Flushed, Physical, Written};
 use hotfire_storage::time::Wall;
 
@@ -30,6 +31,13 @@ pub(super) fn body(info: &RuntimeInfo) -> Body {
     put("commitLogMinOffset", &info.start);
     // Queues and index are built with the append.
     put("dispatchBehindBytes", &0);
+    let flushes = &info.flushes;
+    put("flushCount", &flushes.syncs);
+    put("flushMicrosMax", &flushes.micros_max);
+    put("flushMicrosP50", &flushes.micros_p50);
+    put("flushMicrosP99", &flushes.micros_p99);
+    put("groupCommitMax", &flushes.shared_max);
+    put("groupCommitP50", &flushes.shared_p50);
     put("heldPulls", &info.held_pulls);
     put("remainHowManyDataToFlush", &format_args!("{} B", end.get() - flushed.get()));
     put("runtime", &Words(info.uptime));
@@ -67,6 +75,14 @@ pub(super) fn decode(json: &Bytes) -> Result<BrokerResponse, DecodeError> {
         confirmed: Confirmed::upto(position("commitLogConfirmedOffset")?),
         held_pulls: number(&table, "heldPulls")?,
         waiting_sends: number(&table, "waitingSends")?,
+        flushes: FlushFigures {
+            syncs: number(&table, "flushCount")?,
+            micros_p50: number(&table, "flushMicrosP50")?,
+            micros_p99: number(&table, "flushMicrosP99")?,
+            micros_max: number(&table, "flushMicrosMax")?,
+            shared_p50: number(&table, "groupCommitP50")?,
+            shared_max: number(&table, "groupCommitMax")?,
+        },
         sends_refused: table.get("sendsRefused").cloned(),
     })))
 }

@@ -1,10 +1,12 @@
 use std::time::Duration;
 
 use hotfire_core::domain::{
-    Boundary, ConnId, ConsumeFrom, ConsumeType, ConsumerData, CreateTopic, Heartbeat, KeyKind,
-    MessageModel, MessageQueue, Positions, Pull, PullStatus, Pulled, Queried, QueryMessage,
-    QueueRef, RuntimeInfo, Send, SendStatus, Sent, Subscription, Text, TopicDescription,
+    Boundary, ConnId, ConsumeFrom, ConsumeType, ConsumerData, CreateTopic, HaLink, HaStatus,
+    Heartbeat, KeyKind, MessageModel, MessageQueue, Positions, Pull, PullStatus, Pulled, Queried,
+    QueryMessage, QueueRef, RuntimeInfo, Send, SendStatus, Sent, Subscription, Text,
+    TopicDescription,
 };
+use hotfire_core::flush::FlushFigures;
 use hotfire_storage::position::{Confirmed, Flushed, Physical, QueueOffset, Written};
 use hotfire_storage::time::Wall;
 
@@ -118,6 +120,7 @@ fn requests() -> Vec<BrokerRequest> {
             end: Wall::from_millis(i64::MAX),
         })),
         BrokerRequest::QueryOffset { group: "G".into(), of: queue(), zero_if_absent: Some(false) },
+        BrokerRequest::HaStatus,
         BrokerRequest::RuntimeInfo,
         BrokerRequest::SearchOffset { of: queue(), at, boundary: Boundary::Upper },
         BrokerRequest::TopicConfig { topic: "T".into() },
@@ -197,8 +200,56 @@ fn runtime(sends_refused: Option<Text>) -> RuntimeInfo {
         confirmed: Confirmed::upto(Physical::new(3072)),
         held_pulls: 7,
         waiting_sends: 3,
+        flushes: FlushFigures {
+            syncs: 9,
+            micros_p50: 400,
+            micros_p99: 800,
+            micros_max: 1_200,
+            shared_p50: 12,
+            shared_max: 256,
+        },
         sends_refused,
     }
+}
+
+fn ha_statuses() -> [HaStatus; 2] {
+    let written = Written::upto(Physical::new(4096));
+    let link = HaLink {
+        peer: "10.0.0.2:5000".parse().expect("an address"),
+        from: Physical::new(1024),
+        acked: Physical::new(4000),
+        lacks: 96,
+        behind: Duration::from_millis(4),
+        in_sync: true,
+    };
+    let slave = HaStatus::Slave {
+        master: Some("10.0.0.1:10912".into()),
+        follows: true,
+        written,
+        flushed: Flushed::upto(Physical::new(2048)),
+        heard: Wall::from_millis(1_700_000_000_000),
+    };
+    [HaStatus::Master { written, in_sync: 1, links: vec![link] }, slave]
+}
+
+/// What `mqadmin haStatus` prints, and what it is called there.
+#[test]
+fn the_status_of_replication_has_the_names_that_tools_know() {
+    let [master, slave] = ha_statuses();
+    let json = |status| {
+        let (_, body) = answered(907, &BrokerResponse::HaStatus(Box::new(status)), true);
+        serde_json::from_slice::<serde_json::Value>(&body).expect("JSON")
+    };
+    let (master, slave) = (json(master), json(slave));
+    assert_eq!((&master["master"], &slave["master"]), (&true.into(), &false.into()));
+    assert_eq!(master["masterCommitLogMaxOffset"], 4096);
+    assert_eq!(master["inSyncSlaveNums"], 1);
+    let link = &master["haConnectionInfo"][0];
+    assert_eq!((&link["addr"], &link["diff"]), (&"10.0.0.2:5000".into(), &96.into()));
+    assert_eq!((&link["slaveAckOffset"], &link["inSync"]), (&4000.into(), &true.into()));
+    let client = &slave["haClientRuntimeInfo"];
+    assert_eq!((&client["activated"], &client["maxOffset"]), (&true.into(), &4096.into()));
+    assert_eq!(client["lastReadTimestamp"], 1_700_000_000_000_i64);
 }
 
 /// What `mqadmin brokerStatus` prints, and what it is called there.
@@ -222,6 +273,7 @@ fn the_runtime_info_is_a_table_of_texts() {
 
 #[test]
 fn every_answer_survives_the_wire() {
+    let [master, slave] = ha_statuses();
     let pair = Positions::Many(vec![Physical::new(1024), Physical::new(2048)]);
     let description = TopicDescription {
         topic: "T".into(),
@@ -243,6 +295,8 @@ fn every_answer_survives_the_wire() {
         (10, sent(SendStatus::FlushDiskTimeout, Positions::One(Physical::new(u64::MAX >> 1)))),
         (320, sent(SendStatus::SlaveNotAvailable, pair.clone())),
         (320, sent(SendStatus::FlushSlaveTimeout, pair)),
+        (907, BrokerResponse::HaStatus(Box::new(master))),
+        (907, BrokerResponse::HaStatus(Box::new(slave))),
         (28, BrokerResponse::RuntimeInfo(Box::new(runtime(None)))),
         (28, BrokerResponse::RuntimeInfo(Box::new(runtime(Some("a sync failed".into()))))),
         (32, BrokerResponse::Timestamp(1_700_000_000_000)),

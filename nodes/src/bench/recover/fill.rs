@@ -137,7 +137,7 @@ fn index_all(store: &mut Store<Hasty>) -> Result<(), Failure> {
 
 /// What a broker does from time to time: everything so far is durable, and the checkpoint says so.
 fn checkpoint(store: &mut Store<Hasty>) -> Result<(), Failure> {
-    store.sync(store.flushed().end(), store.written());
+    store.sync(store.flushed().end(), store.committed());
     await_event(store, |event| matches!(event, StoreEvent::Synced(Ok(_))))?;
     store.sync_queues();
     await_event(store, |event| matches!(event, StoreEvent::QueuesSynced(Ok(()))))

@@ -73,7 +73,7 @@ fn the_demand_survives_every_checkpoint_and_an_orderly_stop() {
     let (mut store, _) = open(PlainDisk::default());
     for _ in 0..3 {
         append(&mut store, &draft("t", b"one", &[]));
-        store.sync(Physical::ZERO, store.written());
+        store.sync(Physical::ZERO, store.committed());
         store.sync_queues();
         drop(events(&mut store));
         assert_eq!(checked(&store), Some(0));

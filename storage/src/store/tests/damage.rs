@@ -278,7 +278,7 @@ fn strangers_that_were_dismissed_stay_away() {
         append(&mut store, &draft(if n < 6 { "t" } else { "u" }, &[n; 50], &[]));
         drop(events(&mut store));
     }
-    store.sync(Physical::ZERO, store.written());
+    store.sync(Physical::ZERO, store.committed());
     drop(events(&mut store));
     store.sync_queues();
     drop(events(&mut store));

@@ -19,7 +19,7 @@ fn settle(store: &mut Store<PlainDisk>) -> Vec<StoreEvent> {
 
 /// Log and queues are durable.
 fn sync(store: &mut Store<PlainDisk>) {
-    store.sync(store.flushed().end(), store.written());
+    store.sync(store.flushed().end(), store.committed());
     drop(events(store));
     store.sync_queues();
     drop(events(store));
@@ -45,7 +45,7 @@ fn filled() -> Store<PlainDisk> {
 fn what_is_not_on_the_medium_with_its_units_stays_and_so_does_the_last() {
     let mut store = filled();
     assert_eq!(store.delete_oldest_log_file(), Err(Kept::Unsynced));
-    store.sync(Physical::ZERO, store.written());
+    store.sync(Physical::ZERO, store.committed());
     drop(events(&mut store));
     assert_eq!(store.delete_oldest_log_file(), Err(Kept::Unsynced), "its units are not");
     store.sync_queues();

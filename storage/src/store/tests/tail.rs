@@ -100,7 +100,7 @@ fn send(store: &mut Store<PlainDisk>, topics: &[&str]) {
 }
 
 fn checkpoint(store: &mut Store<PlainDisk>) -> Physical {
-    store.sync(store.flushed().end(), store.written());
+    store.sync(store.flushed().end(), store.committed());
     drop(events(store));
     store.sync_queues();
     assert!(events(store).contains(&StoreEvent::QueuesSynced(Ok(()))));
