@@ -8,12 +8,14 @@
 //! | [`report`] | what was measured, for people and for machines |
 //! | [`node`] | processes, ports and directories that end with the measurement |
 //! | [`recover`] | from exec to the first pull, on a store whose broker was killed |
+//! | [`replicate`] | what flushing and slaves cost a send, beside another broker |
 //! | [`startup`] | from exec to the first acknowledged send, and memory at idle |
 
 pub mod append;
 pub mod load;
 pub mod node;
 pub mod recover;
+pub mod replicate;
 pub mod report;
 pub mod session;
 pub mod startup;
@@ -27,6 +29,7 @@ pub async fn run(bench: Bench) -> Result<(), Failure> {
         Bench::Append(args) => show(&append::run(&args)?, args.json),
         Bench::Pull(args) => show(&load::run(load::Kind::Pull, &args).await?, args.json),
         Bench::Recover(args) => show(&recover::run(&args).await?, args.json),
+        Bench::Replicate(args) => show(&replicate::run(&args).await?, args.json),
         Bench::Send(args) => show(&load::run(load::Kind::Send, &args).await?, args.json),
         Bench::Startup(args) => show(&startup::run(&args).await?, args.json),
     };

@@ -107,6 +107,8 @@ pub enum Bench {
     Pull(LoadArgs),
     /// Open stores whose broker was killed: time to the first pull that is answered
     Recover(RecoverArgs),
+    /// Send to a broker that flushes before it answers, or waits for a slave: what that costs
+    Replicate(ReplicateArgs),
     /// Send messages: throughput, and the time of each acknowledgement
     Send(LoadArgs),
     /// Start this binary: time to the first acknowledged send, memory at idle
@@ -213,6 +215,44 @@ pub struct RecoverArgs {
     /// Keep the stores for the next run
     #[arg(long)]
     pub keep: bool,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How to measure what a promise costs.
+#[derive(Args, Clone, Debug)]
+pub struct ReplicateArgs {
+    /// Flush before a send is answered (SYNC_FLUSH)
+    #[arg(long)]
+    pub sync_flush: bool,
+    /// Slaves that a send waits for (SYNC_MASTER); 0: none, and none is started
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1))]
+    pub slaves: u32,
+    /// Connections
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub connections: u32,
+    /// Requests in flight on each connection
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub window: u32,
+    /// Bytes of a body
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..1 << 24))]
+    pub size: u32,
+    /// Rounds to take medians of
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Seconds of a round
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub seconds: u64,
+    /// Seconds of sends before the first round
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub warm_up: u64,
+    /// Another broker, measured in turns: a command that takes -c FILE
+    #[arg(long, value_name = "COMMAND")]
+    pub beside: Option<String>,
+    /// Where the stores lie, some gigabytes; what is made there is removed
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
     /// Print the result as one JSON object
     #[arg(long)]
     pub json: bool,

@@ -41,6 +41,17 @@ fn idle_nodes_need_little_memory_of_their_own() {
 }
 
 #[test]
+fn what_a_promise_costs_is_measured_with_a_slave_that_keeps_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path().to_str().expect("a printable temporary directory");
+    let few = ["--rounds", "1", "--seconds", "1", "--warm-up", "1", "--dir", dir];
+    let report = bench(&[&["replicate", "--sync-flush"], &few[..]].concat());
+    assert_eq!((&report["flush"], &report["slaves"]), (&"SYNC_FLUSH".into(), &1.into()));
+    assert!(report["hotfire"]["per_second"].as_f64() > Some(0.0), "{report}");
+    assert_eq!(report["hotfire"]["failed"], 0, "{report}");
+}
+
+#[test]
 fn a_broker_that_is_not_there_is_one_line() {
     let addr = format!("127.0.0.1:{}", free_port());
     let ended = Hotfire::start(["bench", "send", "--addr", &addr]).wait();

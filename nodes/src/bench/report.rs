@@ -59,13 +59,21 @@ pub struct LoadReport {
     pub latency_us: Percentiles,
 }
 
-impl fmt::Display for LoadReport {
+impl LoadReport {
+    /// Messages a second.
     // Rates for people: what a float cannot hold exactly is not shown.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn rate(&self) -> f64 {
+        self.messages as f64 / self.seconds
+    }
+}
+
+impl fmt::Display for LoadReport {
     #[allow(clippy::cast_precision_loss)]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, broker, connections, window, messages, seconds, .. } = self;
         writeln!(f, "{kind} {broker}: {connections} connections × {window} in flight")?;
-        let rate = *messages as f64 / seconds;
+        let rate = self.rate();
         let megabytes = self.bytes as f64 / 1e6 / seconds;
         writeln!(f, "  {messages} messages in {seconds:.2} s")?;
         writeln!(f, "  {rate:.0} messages/s, {megabytes:.1} MB/s")?;
