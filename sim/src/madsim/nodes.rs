@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use hotfire_core::broker::{Broker, BrokerConfig};
 use hotfire_core::domain::{BrokerId, BrokerIdentity};
