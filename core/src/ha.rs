@@ -11,6 +11,7 @@
 //! | [`master`] | who follows, what each was sent, what each is known to hold |
 //! | [`members`] | the replicas behind those connections, and which of them count |
 //! | [`slave`] | whom a slave follows, and whether what comes continues its log |
+//! | `given_up` | why it stopped following |
 //!
 //! The protocol knows no names: a slave is a connection that reports positions. So nothing that a
 //! peer says is believed further than it can be: a report acknowledges nothing beyond what was sent
@@ -18,6 +19,7 @@
 //! plays a slave's part to the end is one: a master that is not to trust every address is told
 //! which to ([`MasterPolicy::allowed`]).
 
+mod given_up;
 pub mod master;
 pub mod members;
 pub mod slave;

@@ -13,6 +13,7 @@
 //! | `queue_ext` | what an ordinary queue says of a record besides |
 //! | `index` | records by key |
 //! | [`recover`], `resync`, [`checkpoint`] | from whatever a crash left to a store that can serve |
+//! | `opening` | what another log begins with |
 //! | `parting` | a copy of a log whose end is not the master's |
 //! | [`store`], [`settings`] | all of it as one machine |
 //! | [`audit`] | every invariant of the formats, looked for on a disk as it lies |
@@ -29,6 +30,7 @@ mod dispatch;
 pub mod documents;
 mod index;
 pub mod mapped;
+mod opening;
 mod parting;
 pub mod plain;
 pub mod position;
@@ -48,6 +50,7 @@ pub mod time;
 pub use consume_queue::Unit;
 pub use dispatch::light_queues;
 pub use index::KeyKind;
+pub use opening::{NoOpening, opening};
 pub use parting::{Parting, part};
 pub use queue::{Kind, QueueRange};
 pub use recover::{OpenError, Opened, Progress, Stage, Watch};

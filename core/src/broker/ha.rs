@@ -8,7 +8,7 @@ use hotfire_storage::position::{Confirmed, Physical, Replicated, Span, Written};
 use hotfire_storage::seam::Disk;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::{Mono, Now, Wall};
-use hotfire_storage::{Parting, ReceiveError, Store};
+use hotfire_storage::{Parting, ReceiveError, Store, opening};
 
 use super::{Broker, Effect};
 use crate::domain::{HaStatus, NameResponse, QueueRef, SendStatus};
@@ -17,6 +17,10 @@ use crate::ha::master::{Master, MasterEffect, Source};
 use crate::ha::slave::{GivenUp, Own, Slave, SlaveEffect, Step};
 use crate::ha::{LinkId, MasterPolicy, SlavePolicy};
 use crate::machine::Digest;
+
+/// Bytes of a record that are held at most, with which a log begins that is to be begun anew with.
+/// Brokers take messages of 4 MiB unless they are told otherwise.
+const OPENING_MAX: u64 = 64 << 20;
 
 /// What a broker is to others of its name.
 #[derive(Clone, Debug)]
@@ -90,6 +94,8 @@ pub(super) enum Ha {
 pub(super) struct Following {
     slave: Slave,
     waiting: VecDeque<(Physical, Bytes)>,
+    /// What a log begins with that begins beyond this one, until its first record is whole.
+    held: Vec<u8>,
     /// Was it told that there is no connection?
     told: bool,
     /// Why one was given up the last time.
@@ -105,8 +111,9 @@ impl Ha {
             Role::Slave { policy, master } => {
                 let mut slave = Slave::new(*policy, now);
                 slave.follow(now, master.clone());
-                let waiting = VecDeque::new();
-                Self::Slave(Box::new(Following { slave, waiting, told: false, given_up: None }))
+                let (waiting, held) = (VecDeque::new(), Vec::new());
+                let (told, given_up) = (false, None);
+                Self::Slave(Box::new(Following { slave, waiting, held, told, given_up }))
             }
         }
     }
@@ -152,15 +159,34 @@ impl Following {
         }
     }
 
+    /// What came on a connection that is over is of no use.
+    fn forget(&mut self) {
+        self.waiting.clear();
+        self.held = Vec::new();
+    }
+
+    /// Holds the first piece, and sees whether all that is held begins with a record that belongs
+    /// at `at`.
+    fn hold(&mut self, now: Mono, at: Physical, file_len: u64) {
+        let Some((_, piece)) = self.waiting.pop_front() else { return };
+        self.held.extend_from_slice(&piece);
+        let verdict = opening(&self.held, at, file_len.min(OPENING_MAX));
+        let is_over = verdict.is_some();
+        self.slave.proved(now, verdict);
+        if is_over {
+            self.forget();
+        }
+    }
+
     /// What came is no log: the connection is given up.
     fn refuse(&mut self, now: Mono, why: String) {
-        self.waiting.clear();
+        self.forget();
         self.slave.refuse(now, why);
     }
 
     /// There is no connection. People hear of it when that is new.
     fn ended(&mut self, now: Mono, why: &str) {
-        self.waiting.clear();
+        self.forget();
         self.slave.ended(now);
         if !std::mem::replace(&mut self.told, true) {
             let master = self.slave.master().map_or("", |master| master.as_str());
@@ -305,6 +331,10 @@ impl<D: Disk> Broker<D> {
                     }
                     continue;
                 }
+                Step::Prove { at } => {
+                    following.hold(now.mono, at, own.file_len);
+                    continue;
+                }
                 step => {
                     following.passed(len);
                     step
@@ -340,7 +370,7 @@ impl<D: Disk> Broker<D> {
                 let own = own(&self.store, &self.flush);
                 while let Some(effect) = following.slave.poll(now.mono, own) {
                     if effect == SlaveEffect::Disconnect {
-                        following.waiting.clear();
+                        following.forget();
                         self.store.forget_unfinished();
                     }
                     self.outbox.push_back(Effect::Master(effect));

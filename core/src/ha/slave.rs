@@ -15,14 +15,19 @@
 //! logs, everything before it is, as both had it from one writer. Where not one is, more is asked
 //! for. What is found at last is the place where the logs part: the node cuts its log there, at a
 //! start, and follows from there on.
+//!
+//! A master whose log begins beyond this one's end has nothing to compare: its log is begun anew
+//! with. As whoever answers at that address could say so with twelve bytes, it must show a record
+//! that belongs there; until one came whole what it sends is held, and nothing is given up.
 
 use std::time::Duration;
 
-use hotfire_storage::Parting;
 use hotfire_storage::position::{Flushed, Physical, Written};
 use hotfire_storage::text::Text;
 use hotfire_storage::time::Mono;
+use hotfire_storage::{NoOpening, Parting};
 
+pub use super::given_up::GivenUp;
 use crate::machine::Digest;
 
 /// How a slave follows.
@@ -94,6 +99,12 @@ pub enum Step {
     },
     /// Append all of them, and tell: [`Slave::appended`].
     Append,
+    /// Hold them behind those that are held. Do all of them begin with a record that belongs at
+    /// `at`? Tell: [`Slave::proved`].
+    Prove {
+        /// Where the first that is held lies.
+        at: Physical,
+    },
     /// The logs may part: find records between two places, and tell: [`Slave::located`].
     Locate {
         /// From here on bytes are the same in both.
@@ -101,48 +112,6 @@ pub enum Step {
         /// Up to here.
         to: Physical,
     },
-}
-
-/// Why a connection was given up, where somebody should hear of it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum GivenUp {
-    /// A frame of other bytes than those that come next.
-    #[error("it sent bytes from {got} on, where those from {expected} on are due")]
-    OutOfPlace {
-        /// What it sent.
-        got: Physical,
-        /// What was due.
-        expected: Physical,
-    },
-    /// Its files have another size.
-    #[error(
-        "its log has a file at {at}, where none begins here: mappedFileSizeCommitLog must be the \
-         master's"
-    )]
-    FileSize {
-        /// Where a file of its begins.
-        at: Physical,
-    },
-    /// Its log and this one are two.
-    #[error(
-        "its log{} and this one ({start} to {end}) have no record in common: nothing is copied \
-         until one of the two stores is moved away",
-        theirs.map_or_else(String::new, |theirs| format!(" (up to {theirs})"))
-    )]
-    Stranger {
-        /// Where its log ends, if it said so.
-        theirs: Option<Physical>,
-        /// Where this one begins.
-        start: Physical,
-        /// Where this one ends.
-        end: Physical,
-    },
-    /// What it sent is no log.
-    #[error("what it sent is no log: {0}")]
-    Damaged(String),
-    /// It said nothing.
-    #[error("it was silent for too long")]
-    Silent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,8 +126,22 @@ enum State {
         from: Physical,
         next: Physical,
     },
+    /// The master's log begins at `at`, it says, beyond this one's end: so many bytes of it are
+    /// held. That `from` was asked for is still so.
+    Proving {
+        from: Physical,
+        at: Physical,
+        held: u64,
+    },
     /// The log is to be opened anew.
     Parted(Parting),
+}
+
+impl State {
+    /// Is there a connection, or will there be?
+    fn is_open(self) -> bool {
+        matches!(self, Self::Connecting | Self::Linked { .. } | Self::Proving { .. })
+    }
 }
 
 /// The machine.
@@ -237,7 +220,7 @@ impl Slave {
 
     /// The attempt failed, or the connection ended.
     pub fn ended(&mut self, now: Mono) {
-        if matches!(self.state, State::Connecting | State::Linked { .. }) {
+        if self.state.is_open() {
             self.pause(now);
         }
     }
@@ -249,7 +232,7 @@ impl Slave {
 
     /// Ends the connection, if there is one, and is idle for a while.
     fn hang_up(&mut self, now: Mono, pause: Duration) {
-        self.disconnect = matches!(self.state, State::Connecting | State::Linked { .. });
+        self.disconnect = self.state.is_open();
         self.state = State::Idle { until: now.after(pause) };
     }
 
@@ -272,7 +255,14 @@ impl Slave {
 
     /// A frame of `len` bytes came that lie at `at` in the master's log.
     pub fn frame(&mut self, now: Mono, at: Physical, len: u64, own: Own) -> Step {
-        let State::Linked { from, next } = self.state else { return Step::Skip };
+        let (from, next) = match self.state {
+            State::Linked { from, next } => (from, next),
+            State::Proving { from, at: begin, held } => {
+                self.heard = now;
+                return self.hold(now, (from, begin, held), at, len);
+            }
+            _ => return Step::Skip,
+        };
         self.heard = now;
         let end = own.written.end();
         if at == next {
@@ -300,8 +290,38 @@ impl Slave {
         if !at.get().is_multiple_of(own.file_len) {
             return self.give_up(now, GivenUp::FileSize { at });
         }
-        self.part(Parting::Begin(at));
-        Step::Skip
+        // A heartbeat shows nothing.
+        if len == 0 { Step::Skip } else { self.hold(now, (from, at, 0), at, len) }
+    }
+
+    /// What may be the first record of a log beyond this one comes piece by piece.
+    fn hold(
+        &mut self,
+        now: Mono,
+        (from, begin, held): (Physical, Physical, u64),
+        at: Physical,
+        len: u64,
+    ) -> Step {
+        if at != begin.plus(held) {
+            let expected = begin.plus(held);
+            return self.give_up(now, GivenUp::OutOfPlace { got: at, expected });
+        }
+        if len == 0 {
+            return Step::Skip;
+        }
+        self.state = State::Proving { from, at: begin, held: held + len };
+        Step::Prove { at: begin }
+    }
+
+    /// What is held begins with a record that belongs there, or with none; `None`: too little came
+    /// to know.
+    pub fn proved(&mut self, now: Mono, verdict: Option<Result<(), NoOpening>>) {
+        let State::Proving { at, .. } = self.state else { return };
+        match verdict {
+            Some(Ok(())) => self.part(Parting::Begin(at)),
+            Some(Err(why)) => drop(self.give_up(now, GivenUp::Unproven { at, why })),
+            None => {}
+        }
     }
 
     /// The master's log ends within this one.
@@ -402,25 +422,26 @@ impl Slave {
                 self.heard = now;
                 Some(SlaveEffect::Connect { master })
             }
-            State::Linked { .. } | State::Connecting
-                if self.heard.after(self.policy.silence) <= now =>
-            {
+            open if open.is_open() && self.heard.after(self.policy.silence) <= now => {
                 self.give_up(now, GivenUp::Silent);
                 self.poll(now, own)
             }
-            State::Linked { from, next } => {
-                let position = next.min(own.safe).max(from);
-                let is_due = self.told.is_none_or(|(when, told)| {
-                    told < position || when.after(self.policy.heartbeat) <= now
-                });
-                if !is_due {
-                    return None;
-                }
-                self.told = Some((now, position));
-                Some(SlaveEffect::Report(position))
-            }
+            State::Linked { from, next } => self.report(now, next.min(own.safe).max(from)),
+            // What is held is not in the log: no more is known here than at first.
+            State::Proving { from, .. } => self.report(now, from),
             State::Idle { .. } | State::Connecting | State::Parted(_) => None,
         }
+    }
+
+    /// Reports a position, if it is news or it is time.
+    fn report(&mut self, now: Mono, position: Physical) -> Option<SlaveEffect> {
+        let is_due = self
+            .told
+            .is_none_or(|(when, told)| told < position || when.after(self.policy.heartbeat) <= now);
+        is_due.then(|| {
+            self.told = Some((now, position));
+            SlaveEffect::Report(position)
+        })
     }
 
     /// When something is due although nothing happened.
@@ -429,7 +450,7 @@ impl Slave {
         match self.state {
             State::Idle { until } => self.master.as_ref().map(|_| until),
             State::Connecting => Some(silence),
-            State::Linked { .. } => {
+            State::Linked { .. } | State::Proving { .. } => {
                 let told = self.told.map_or(Mono::ZERO, |(when, _)| when);
                 Some(silence.min(told.after(self.policy.heartbeat)))
             }
@@ -452,6 +473,7 @@ impl Slave {
             State::Linked { from, next } => (2, from.get(), next.get()),
             State::Parted(Parting::Cut(at)) => (3, at.get(), 0),
             State::Parted(Parting::Begin(at)) => (4, at.get(), 0),
+            State::Proving { at, held, .. } => (5, at.get(), held),
         };
         for number in [kind, one, two, self.overlap] {
             into.number(number);

@@ -7,6 +7,7 @@ mod durable;
 mod extension;
 mod index;
 mod many;
+mod parting;
 mod retire;
 mod room;
 mod staged;

@@ -1,5 +1,7 @@
 //! A master and its slave, on disks in memory, over a wire that does what a test says.
 
+mod opening;
+
 use hotfire_storage::{Parting, part};
 
 use super::*;

@@ -1,0 +1,75 @@
+//! A slave whose master's log begins beyond its own, as some peer says.
+
+use super::*;
+use crate::ha::slave::GivenUp;
+
+/// A slave with a log, connected to a peer that has said nothing yet; where its log ends.
+fn asking() -> (Pair, u64) {
+    let mut pair = Pair::new(0);
+    for n in 0..10 {
+        pair.send(n, "t", &[5; 200]);
+    }
+    pair.run(10);
+    pair.cut_link(11);
+    while let Some(effect) = pair.slave.poll(at(500)) {
+        if let Effect::Master(SlaveEffect::Connect { .. }) = effect {
+            pair.slave.handle(at(500), Input::Ha(HaInput::Connected));
+        }
+    }
+    let end = pair.slave.store().written().end().get();
+    (pair, end)
+}
+
+impl Pair {
+    /// The slave is sent this by whoever is at the other end.
+    fn told(&mut self, ms: u64, place: u64, bytes: &[u8]) {
+        let (at_byte, bytes) = (Physical::new(place), Bytes::copy_from_slice(bytes));
+        self.slave.handle(at(ms), Input::Ha(HaInput::Piece { at: at_byte, bytes }));
+        self.slave.verify();
+    }
+}
+
+#[test]
+fn a_frame_behind_its_end_does_not_make_a_slave_give_up_its_log() {
+    let file = u64::from(settings().commit_log_file);
+    let word = |number: u32| number.to_be_bytes();
+    let well_formed = [word(200), word(0xDAA3_20A7), [7; 4], [0; 4]].concat();
+    let blank = [word(u32::try_from(file).unwrap()), word(0xCBD4_3194)].concat();
+    let rubbish: [&[u8]; 4] = [b"HTTP/1.1 400 Bad Request", &[0; 300], &well_formed, &blank];
+    for bytes in rubbish {
+        let (mut pair, end) = asking();
+        let begin = (end / file + 1) * file;
+        pair.told(501, begin, b"");
+        assert_eq!(pair.slave.given_up(), None, "a heartbeat shows nothing");
+        let mut sent = 0;
+        for piece in bytes.chunks(5).chain([[9; 400].as_slice()]) {
+            pair.told(502, begin + sent, piece);
+            sent += piece.len() as u64;
+        }
+        while pair.slave.poll(at(503)).is_some() {}
+        let why = pair.slave.given_up();
+        assert!(matches!(why, Some(GivenUp::Unproven { .. })), "{why:?} of {bytes:?}");
+        assert_eq!((pair.slave.parting(), pair.slave.store().written().end().get()), (None, end));
+        pair.run(5_000);
+        pair.check_same();
+    }
+}
+
+#[test]
+fn what_may_be_a_record_is_held_and_given_up_with_its_connection() {
+    let file = u64::from(settings().commit_log_file);
+    let (mut pair, end) = asking();
+    let begin = (end / file + 1) * file;
+    let head = [300_u32.to_be_bytes(), 0xDAA3_20A7_u32.to_be_bytes(), [0; 4]].concat();
+    pair.told(501, begin, &head);
+    pair.told(502, begin + 12, b"");
+    while pair.slave.poll(at(502)).is_some() {}
+    assert_eq!((pair.slave.given_up(), pair.slave.parting()), (None, None), "more may come");
+    pair.told(503, begin + 13, &[0; 20]);
+    while pair.slave.poll(at(503)).is_some() {}
+    let why = pair.slave.given_up();
+    assert!(matches!(why, Some(GivenUp::OutOfPlace { .. })), "{why:?}");
+    pair.run(5_000);
+    assert_eq!(pair.slave.parting(), None);
+    pair.check_same();
+}
