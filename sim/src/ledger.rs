@@ -61,6 +61,8 @@ pub enum Strike {
     NetBlackHole,
     /// A connection was cut.
     NetCut,
+    /// A slave reached somebody else where its master should be.
+    NetImpostor,
     /// Some nodes could not reach some others.
     NetPartition,
     /// A connection stalled.
@@ -77,7 +79,7 @@ pub enum Strike {
 
 impl Strike {
     /// All kinds.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::ClientDied,
         Self::ClockJumped,
         Self::DiskFull,
@@ -103,6 +105,7 @@ impl Strike {
         Self::LogFileForced,
         Self::NetBlackHole,
         Self::NetCut,
+        Self::NetImpostor,
         Self::NetPartition,
         Self::NetStalled,
         Self::NetStranger,
@@ -139,6 +142,7 @@ impl Strike {
             Self::LogFileForced => "log.file_forced",
             Self::NetBlackHole => "net.black_hole",
             Self::NetCut => "net.cut",
+            Self::NetImpostor => "net.impostor",
             Self::NetPartition => "net.partition",
             Self::NetStalled => "net.stalled",
             Self::NetStranger => "net.stranger",

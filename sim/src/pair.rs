@@ -17,6 +17,7 @@
 //! - **liveness**: once faults stop, slaves have the master's log, and a send is answered SEND_OK.
 
 mod faults;
+mod impostor;
 mod judge;
 mod node;
 mod wire;
@@ -46,6 +47,8 @@ use wire::{Parcel, Wires};
 const NODES: usize = 3;
 /// Simulated time after the last fault in which all must come right.
 const SETTLE: u64 = 120_000_000;
+/// ... after which an operator looks at the slaves.
+const OPERATOR: u64 = 30_000_000;
 /// Boots that disks may refuse.
 const BOOTS_MAX: u64 = 100;
 /// Effects of a turn at most.
@@ -93,7 +96,8 @@ struct World<'a> {
     strikes: u64,
     /// Boots that a disk did not allow.
     refused: u64,
-    calm: bool,
+    /// When the last fault was over.
+    calm: Option<u64>,
     digest: Digest,
 }
 
@@ -140,7 +144,7 @@ impl<'a> World<'a> {
             work,
             luck: run.chance.of(Concern::Process),
             refused: 0,
-            calm: false,
+            calm: None,
             digest: Digest::new(),
         }
     }
@@ -238,7 +242,7 @@ impl<'a> World<'a> {
                 let detail = format!("node {at} does not come to rest: {effect:?}");
                 return Err(Violation::new("nobody is busy for nothing", detail));
             }
-            if !self.calm && self.luck.chance(self.nodes[at].dying, "pair.dies") {
+            if self.calm.is_none() && self.luck.chance(self.nodes[at].dying, "pair.dies") {
                 self.die(at);
                 return Ok(());
             }
@@ -252,8 +256,10 @@ impl<'a> World<'a> {
         if broker.parting().is_some() || broker.closed_for_sends().is_some() {
             return self.restart(at);
         }
-        if self.calm && matches!(broker.given_up(), Some(GivenUp::Stranger { .. })) {
-            // The master lost all that they had in common. The operator gives the copy up.
+        // Its operator waits for it to reach its master, and no impostor.
+        let is_over = self.calm.is_some_and(|since| self.now >= since + OPERATOR);
+        if is_over && matches!(broker.given_up(), Some(GivenUp::Stranger { .. })) {
+            // The master lost all that they had in common. The copy is given up.
             self.judge.wiped(at);
             self.restart(at)?;
             self.nodes[at].parting = Some(Parting::Begin(Physical::ZERO));
@@ -298,7 +304,13 @@ impl<'a> World<'a> {
             }
             Effect::Master(SlaveEffect::Connect { .. }) => {
                 let is_up = self.nodes[0].broker.is_some();
-                let parcels = self.wires.connect(self.now, at, is_up);
+                let is_misled = std::mem::take(&mut self.nodes[at].misled);
+                let parcels = if is_misled {
+                    self.run.ledger.hit(Strike::NetImpostor);
+                    self.wires.mislead(self.now, at, self.nodes[at].file_len())
+                } else {
+                    self.wires.connect(self.now, at, is_up)
+                };
                 self.carry(parcels);
             }
             Effect::Master(SlaveEffect::Disconnect) => {

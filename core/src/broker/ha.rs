@@ -342,7 +342,9 @@ impl<D: Disk> Broker<D> {
             };
             if let Step::Locate { from, to } = step {
                 let end = self.store.last_record_between(from, to);
-                if !following.slave.located(now.mono, end, own) {
+                if following.slave.located(now.mono, end, own) {
+                    (following.told, following.given_up) = (false, None);
+                } else {
                     following.waiting.clear();
                 }
             }

@@ -48,7 +48,7 @@ impl World<'_> {
         let pause = self.luck.below(most, "pair.strike_pause");
         self.at(self.now + 1 + pause, Event::Strike);
         let at = self.luck.index(self.nodes.len(), "pair.whom");
-        match self.luck.below(5, "pair.what") {
+        match self.luck.below(6, "pair.what") {
             0 if self.nodes[at].broker.is_some() => self.die(at),
             1 => {
                 self.run.ledger.hit(Strike::NetCut);
@@ -67,17 +67,22 @@ impl World<'_> {
                     self.carry(parcels);
                 }
             }
+            4 if at > 0 => {
+                self.nodes[at].misled = true;
+                let parcels = self.wires.cut_of(self.now, at);
+                self.carry(parcels);
+            }
             _ => self.nodes[at].dying = 20,
         }
     }
 
     /// No fault from here on. What hangs is ended by its operator.
     pub(super) fn quiet(&mut self) {
-        self.calm = true;
+        self.calm = Some(self.now);
         self.wires.heal();
         for node in &mut self.nodes {
             node.medium.set_faults(self.run.plan.disk.muted());
-            node.dying = 0;
+            (node.dying, node.misled) = (0, false);
         }
         for at in 0..self.nodes.len() {
             if self.run.plan.disk.sync_stuck > 0 && self.nodes[at].broker.is_some() {

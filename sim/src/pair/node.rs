@@ -68,6 +68,8 @@ pub(super) struct Node {
     pub(super) planned: Option<u64>,
     pub(super) log: Column,
     pub(super) parting: Option<Parting>,
+    /// As a slave: somebody else is where it connects next.
+    pub(super) misled: bool,
     /// What arrived from the master and is not read.
     pub(super) socket: VecDeque<Parcel>,
     settings: Settings,
@@ -132,6 +134,7 @@ impl Node {
             planned: None,
             log,
             parting: None,
+            misled: false,
             socket: VecDeque::new(),
             settings,
             config,
@@ -139,6 +142,11 @@ impl Node {
             is_bad,
             luck,
         }
+    }
+
+    /// Bytes of a file of its log.
+    pub(super) fn file_len(&self) -> u64 {
+        u64::from(self.settings.commit_log_file)
     }
 
     /// May its disk fail what it was asked to make durable?

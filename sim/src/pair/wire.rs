@@ -7,6 +7,7 @@ use hotfire_core::broker::HaInput;
 use hotfire_core::ha::LinkId;
 use hotfire_storage::position::Physical;
 
+use super::impostor;
 use crate::choose::{Choose, Stream, pick};
 use crate::plan::NetFaults;
 
@@ -40,6 +41,8 @@ struct Wire {
     reads: bool,
     /// Does a stranger acknowledge what it is sent?
     parrots: bool,
+    /// Somebody else is where the master should be, and has said nothing yet; bytes of a file.
+    impostor: Option<u64>,
     /// Does each end still have it?
     master_has: bool,
     slave_has: bool,
@@ -91,19 +94,32 @@ impl Wires {
         wires.find(|(_, wire)| wire.slave == Some(slave) && wire.slave_has).map(|(id, _)| *id)
     }
 
-    pub(super) fn connect(&mut self, now: u64, slave: usize, master_is_up: bool) -> Sent {
+    fn open(&mut self, now: u64, slave: Option<usize>) -> (u64, &mut Wire) {
         let id = self.next;
         self.next += 1;
         let wire = Wire {
-            slave: Some(slave),
+            slave,
             reads: true,
             parrots: false,
-            master_has: master_is_up,
+            impostor: None,
+            master_has: true,
             slave_has: true,
             last: [now, now],
             mute: [false, false],
         };
-        self.known.insert(id, wire);
+        (id, self.known.entry(id).or_insert(wire))
+    }
+
+    /// A slave connects where its master should be, and somebody else is there.
+    pub(super) fn mislead(&mut self, now: u64, slave: usize, file_len: u64) -> Sent {
+        let (id, wire) = self.open(now, Some(slave));
+        (wire.master_has, wire.impostor) = (false, Some(file_len));
+        self.carry(now, id, false, What::Connected)
+    }
+
+    pub(super) fn connect(&mut self, now: u64, slave: usize, master_is_up: bool) -> Sent {
+        let (id, wire) = self.open(now, Some(slave));
+        wire.master_has = master_is_up;
         if !master_is_up {
             return self.carry(now, id, false, What::Refused);
         }
@@ -192,6 +208,14 @@ impl Wires {
         sent
     }
 
+    /// Cuts a slave's connection, as both ends hear.
+    pub(super) fn cut_of(&mut self, now: u64, slave: usize) -> Sent {
+        let Some(id) = self.newest(slave) else { return Vec::new() };
+        let mut sent = self.carry(now, id, true, What::Ended);
+        sent.extend(self.carry(now, id, false, What::Ended));
+        sent
+    }
+
     /// A connection swallows what is said on it from now on, one way or both.
     pub(super) fn mute(&mut self, luck: &mut Stream) {
         let Some(id) = self.any(luck) else { return };
@@ -213,19 +237,9 @@ impl Wires {
     /// A stranger connects to the master, says some positions, and goes or stays. `acts`: it may
     /// say what a slave might.
     pub(super) fn stranger(&mut self, now: u64, luck: &mut Stream, end: u64, acts: bool) -> Sent {
-        let id = self.next;
-        self.next += 1;
-        let reads = luck.chance(500, "stranger.reads");
-        let wire = Wire {
-            slave: None,
-            reads,
-            parrots: acts && luck.chance(500, "stranger.parrots"),
-            master_has: true,
-            slave_has: true,
-            last: [now, now],
-            mute: [false, false],
-        };
-        self.known.insert(id, wire);
+        let (id, wire) = self.open(now, None);
+        wire.reads = luck.chance(500, "stranger.reads");
+        wire.parrots = acts && luck.chance(500, "stranger.parrots");
         let mut sent = self.carry(now, id, true, What::Opened);
         let end = i64::try_from(end).expect("logs are short");
         let mut later = now;
@@ -288,9 +302,20 @@ impl Wires {
         Some((at, input))
     }
 
-    /// What a stranger does with what it is sent.
+    /// What a stranger, or an impostor, does with what it is sent.
     pub(super) fn swallow(&mut self, now: u64, parcel: &Parcel) -> Sent {
         let mut sent: Sent = self.taken(now, parcel).into_iter().collect();
+        if let What::Report(asked) = parcel.what
+            && let Some(wire) = self.known.get_mut(&parcel.wire)
+            && let Some(file_len) = wire.impostor.take()
+        {
+            for (at, bytes) in impostor::answers(&mut self.luck, asked, file_len) {
+                sent.extend(self.frame(now, LinkId(parcel.wire), at, bytes));
+            }
+            if self.luck.chance(500, "impostor.goes") {
+                sent.extend(self.carry(now, parcel.wire, false, What::Ended));
+            }
+        }
         if let What::Piece(at, bytes, _) = &parcel.what
             && self.known.get(&parcel.wire).is_some_and(|wire| wire.parrots)
         {
