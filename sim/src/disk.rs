@@ -193,7 +193,10 @@ impl SimDisk {
     /// a file to be deleted is unmapped.
     fn request(&mut self, op: Op<'_>) -> Request {
         let file = match op {
-            Op::Delete { file } | Op::Sync { file, .. } | Op::Zero { file, .. } => Some(file),
+            Op::Delete { file }
+            | Op::Rename { file, .. }
+            | Op::Sync { file, .. }
+            | Op::Zero { file, .. } => Some(file),
             Op::Advise { .. } => unreachable!("advice was heard before"),
             Op::Allocate { .. }
             | Op::Measure { .. }
@@ -212,7 +215,7 @@ impl SimDisk {
         });
         let mut inner = self.medium.lock();
         let request = Request::new(op, mapped, &mut inner.luck);
-        if let Op::Delete { file } = op {
+        if let Op::Delete { file } | Op::Rename { file, .. } = op {
             let index = self.index(file);
             let node = inner.files.node(self.files[index].inode);
             (node.cache, node.mapped) = (self.files[index].cache.take(), false);
@@ -398,7 +401,8 @@ impl Disk for SimDisk {
         if inner.death.is_some() {
             return;
         }
-        assert!(!matches!(op, Op::Zero { .. }), "zeroing is performed, never submitted");
+        let is_performed = matches!(op, Op::Rename { .. } | Op::Zero { .. });
+        assert!(!is_performed, "{op:?} is performed, never submitted");
         if let Op::Advise { file, advice } = op {
             drop(inner);
             self.hear(file, advice);

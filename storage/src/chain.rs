@@ -216,6 +216,11 @@ impl Chain {
         Ok(deleted)
     }
 
+    /// The last file is this chain's no more. Boot only.
+    pub(crate) fn drop_last(&mut self) {
+        self.files.pop_back();
+    }
+
     /// Deletes every file and begins anew at `start`. Boot only.
     pub(crate) fn restart<D: Disk>(&mut self, disk: &mut D, start: u64) -> Result<(), Fault> {
         while let Some(file) = self.files.back() {

@@ -51,7 +51,7 @@ pub use consume_queue::Unit;
 pub use dispatch::light_queues;
 pub use index::KeyKind;
 pub use opening::{NoOpening, opening};
-pub use parting::{Parting, part};
+pub use parting::{KeptAside, PARTINGS_KEPT, Parting, part};
 pub use queue::{Kind, QueueRange};
 pub use recover::{OpenError, Opened, Progress, Stage, Watch};
 pub use settings::Settings;

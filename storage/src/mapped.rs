@@ -170,6 +170,10 @@ impl MappedDisk {
             Op::Measure { dir } => Job::Measure { dir: dir.to_owned() },
             Op::Open { path } => Job::Open { path: path.to_owned(), usage: self.usage(path) },
             Op::Remove { path } => Job::Remove { path: path.to_owned() },
+            Op::Rename { file, to } => {
+                assert!(token.is_none(), "a file is renamed while its owner waits");
+                Job::Rename { file: self.maps.remove(file), to: to.to_owned() }
+            }
             Op::Replace { path, bytes } => {
                 Job::Replace { path: path.to_owned(), bytes: bytes.to_vec() }
             }

@@ -148,6 +148,11 @@ impl PlainDisk {
                 return Err(Fault::Io { op: "open", path: path.to_owned(), why });
             }
             Op::Remove { path } => self.keep_or_remove(path)?,
+            Op::Rename { file, to } => {
+                let path = self.open.remove(&file).expect("the file is open");
+                let bytes = self.files.remove(&path).expect("an open file exists");
+                assert!(self.files.insert(to.to_owned(), bytes).is_none(), "{to} is taken");
+            }
             Op::Replace { path, bytes } => {
                 if let Some(old) = self.files.insert(path.to_owned(), bytes.to_vec()) {
                     self.files.insert(format!("{path}.bak"), old);
@@ -207,7 +212,7 @@ impl Disk for PlainDisk {
     }
 
     fn submit(&mut self, token: Token, op: Op<'_>) {
-        assert!(!matches!(op, Op::Zero { .. }), "performed, never submitted");
+        assert!(!matches!(op, Op::Rename { .. } | Op::Zero { .. }), "performed, never submitted");
         let outcome = self.run(op);
         let queue = if self.hold { &mut self.held } else { &mut self.done };
         queue.push_back((token, outcome));

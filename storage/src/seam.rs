@@ -80,6 +80,16 @@ pub enum Op<'a> {
         /// Where.
         path: &'a str,
     },
+    /// Give a file another name, which no other has; unmapped once the last lease is gone. Missing
+    /// directories are created, and both directories are synced. A crash at any point leaves the
+    /// whole file under one of the two names; under both, where they lie on two file systems, since
+    /// there it is copied. Performed, never submitted: it has two paths, and an order on each.
+    Rename {
+        /// Which.
+        file: FileId,
+        /// Its path from now on.
+        to: &'a str,
+    },
     /// Replace a small file atomically and durably: write a temporary, sync it, keep the previous
     /// version as `<path>.bak`, rename, sync the directory. A crash at any point leaves the old
     /// version or the new one readable under `path` or `path.bak`.
@@ -265,7 +275,8 @@ pub trait Disk: Memory {
     fn perform(&mut self, op: Op<'_>) -> Result<Done, Fault>;
 
     /// Starts `op`. Never blocks, never fails: the outcome is polled. See the module for what
-    /// comes before what. Panics on [`Op::Zero`].
+    /// comes before what. Panics on [`Op::Zero`] and
+    /// [`Op::Rename`].
     fn submit(&mut self, token: Token, op: Op<'_>);
 
     /// The next completion, if there is one.

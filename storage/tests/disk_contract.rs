@@ -41,6 +41,7 @@ on_every_disk!(
     zeroing_a_range_leaves_the_rest,
     how_full_it_is_can_be_asked,
     what_is_not_there_is_said,
+    a_file_is_given_another_name,
 );
 
 fn allocate(disk: &mut impl Disk, path: &str, len: u64) -> FileId {
@@ -127,6 +128,22 @@ fn zeroing_a_range_leaves_the_rest(mut disk: impl Disk) {
     let bytes = disk.bytes(file, 0, 20_000);
     assert!(bytes[..5_001].iter().chain(&bytes[13_003..]).all(|byte| *byte == 7));
     assert!(bytes[5_001..13_003].iter().all(|byte| *byte == 0));
+}
+
+fn a_file_is_given_another_name(mut disk: impl Disk) {
+    let file = allocate(&mut disk, "log/one", 5_000);
+    disk.slot(file, 4_094, 4).copy_from_slice(b"text");
+    let lease = disk.lease(file, 4_094, 4);
+    disk.perform(Op::Rename { file, to: "aside/1/two" }).expect("renamed");
+    assert_eq!((&lease[..], disk.list("log")), (&b"text"[..], Ok(Vec::new())));
+    let Ok(Done::Opened { file, len: 5_000 }) = disk.perform(Op::Open { path: "aside/1/two" })
+    else {
+        panic!("it is there");
+    };
+    assert_eq!(disk.bytes(file, 4_093, 6), b"\0text\0");
+    // The name that it had is free.
+    let file = allocate(&mut disk, "log/one", 10);
+    assert!(disk.is_zero(file, 0, 10));
 }
 
 fn how_full_it_is_can_be_asked(mut disk: impl Disk) {

@@ -3,6 +3,7 @@
 //! ```text
 //! Allocate         create .new, reserve its blocks, sync it, rename it, sync the directory
 //! Delete, Remove   unlink, sync the directory
+//! Rename           rename, sync the directories
 //! Replace          write .new, sync it, name the old one .old, rename .new, rename .old to .bak,
 //!                  sync the directory
 //! Sync, Zero       one step
@@ -35,6 +36,7 @@ pub(super) enum What {
     Measure,
     Open,
     Remove,
+    Rename { to: String },
     Replace { bytes: Vec<u8> },
     Sync { file: FileId, inode: Inode, from: u64, to: u64, fate: Fate },
     Zero { file: FileId, inode: Inode, from: u64, to: u64 },
@@ -51,6 +53,7 @@ impl Request {
             Op::Measure { dir } => (dir, What::Measure),
             Op::Open { path } => (path, What::Open),
             Op::Remove { path } => (path, What::Remove),
+            Op::Rename { to, .. } => (of().0, What::Rename { to: to.to_owned() }),
             Op::Replace { path, bytes } => (path, What::Replace { bytes: bytes.to_vec() }),
             Op::Sync { file, from, to } => {
                 let fate = luck.fate();
@@ -76,6 +79,7 @@ impl Request {
             What::Measure => "measure",
             What::Open => "open",
             What::Remove => "remove",
+            What::Rename { .. } => "rename",
             What::Replace { .. } => "replace",
             What::Sync { .. } => "sync",
             What::Zero { .. } => "zero",
@@ -90,7 +94,7 @@ impl Request {
     const fn steps(&self) -> usize {
         match self.what {
             What::Allocate { .. } => 5,
-            What::Delete | What::Remove => 2,
+            What::Delete | What::Remove | What::Rename { .. } => 2,
             What::Measure | What::Open => 0,
             What::Replace { .. } => 6,
             What::Sync { .. } | What::Zero { .. } => 1,
@@ -119,7 +123,12 @@ pub(super) fn run(request: &Request, files: &mut Files, luck: &mut Luck) -> Resu
     }
     let fallible = matches!(
         request.what,
-        What::Allocate { .. } | What::Delete | What::Measure | What::Remove | What::Replace { .. }
+        What::Allocate { .. }
+            | What::Delete
+            | What::Measure
+            | What::Remove
+            | What::Rename { .. }
+            | What::Replace { .. }
     );
     if fallible && luck.dice.chance(luck.faults.op_fails, "disk.op_fails") {
         luck.strike(Strike::DiskOpFailed, format_args!("{} {}", request.name(), request.path));
@@ -163,7 +172,7 @@ pub(super) fn run_some(request: &Request, files: &mut Files, luck: &mut Luck) ->
 /// Refuses what no file system would do.
 fn permit(request: &Request, files: &mut Files) -> Result<(), Fault> {
     let found = files.find(&request.path);
-    match request.what {
+    match &request.what {
         What::Allocate { .. } => {
             let free = found.is_none_or(|inode| files.len(inode) == 0 && !files.node(inode).mapped);
             assert!(
@@ -181,6 +190,10 @@ fn permit(request: &Request, files: &mut Files) -> Result<(), Fault> {
         What::Remove | What::Replace { .. } => {
             let open = found.is_some_and(|inode| files.node(inode).mapped);
             assert!(!open, "{} is open", request.path);
+            Ok(())
+        }
+        What::Rename { to } => {
+            assert!(files.find(to).is_none(), "{to} is taken: its owner lost it");
             Ok(())
         }
         What::Delete | What::Measure | What::Sync { .. } | What::Zero { .. } => Ok(()),
@@ -205,6 +218,7 @@ fn step(request: &Request, at: usize, files: &mut Files, luck: &mut Luck) {
                 files.unlink(path);
             }
         }
+        (What::Rename { to }, 0) => files.rename(path, to),
         (What::Replace { bytes }, 0) => {
             let inode = files.create(&new(path));
             files.write(inode, bytes);
@@ -225,7 +239,7 @@ fn step(request: &Request, at: usize, files: &mut Files, luck: &mut Luck) {
             cache.touch(*from, *to);
         }
         (What::Allocate { .. }, 4)
-        | (What::Delete | What::Remove, 1)
+        | (What::Delete | What::Remove | What::Rename { .. }, 1)
         | (What::Replace { .. }, 5) => files.commit(),
         (what, at) => unreachable!("{what:?} has no step {at}"),
     }

@@ -199,6 +199,31 @@ pub(super) fn remove(root: &Path, path: &str) -> Result<(), Fault> {
     error.map_or(Ok(()), |error| Err(fault("remove", path, &error)))
 }
 
+/// Where the new name lies on another file system, a log that is reached by a link for instance, the
+/// file is copied, and has its name only when it is whole.
+pub(super) fn rename(root: &Path, path: &str, to: &str) -> Result<(), Fault> {
+    let (old, new) = (root.join(path), root.join(to));
+    let renamed = || -> io::Result<()> {
+        make_parents(root, &new)?;
+        match fs::rename(&old, &new) {
+            Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+                let partial = root.join(format!("{to}{UNNAMED}"));
+                fs::copy(&old, &partial)?;
+                File::open(&partial)?.sync_all()?;
+                fs::rename(&partial, &new)?;
+                sync_parent(&new)?;
+                fs::remove_file(&old)?;
+            }
+            outcome => {
+                outcome?;
+                sync_parent(&new)?;
+            }
+        }
+        sync_parent(&old)
+    };
+    renamed().map_err(|error| fault("rename", path, &error))
+}
+
 /// How full the file system is that holds `dir`, or its nearest parent that exists.
 pub(super) fn measure(root: &Path, dir: &str) -> Result<DiskUse, Fault> {
     let wanted = root.join(dir);

@@ -212,6 +212,11 @@ impl Rehearsal {
             Op::Remove { path } => {
                 self.over.insert(path.to_owned(), Over::Gone);
             }
+            Op::Rename { file, .. } => {
+                // A repair is a start, and no start gives a file another name.
+                let (path, why) = (self.copied(file).path.clone(), "it is only read".to_owned());
+                return Err(Fault::Io { op: "rename", path, why });
+            }
             Op::Replace { path, bytes } => {
                 self.over.insert(path.to_owned(), Over::Small(bytes.to_vec()));
             }

@@ -37,6 +37,10 @@ pub(super) enum Job {
     Remove {
         path: String,
     },
+    Rename {
+        file: Handle,
+        to: String,
+    },
     Replace {
         path: String,
         bytes: Vec<u8>,
@@ -113,6 +117,7 @@ impl Lanes {
             | Job::Measure { .. }
             | Job::Open { .. }
             | Job::Remove { .. }
+            | Job::Rename { .. }
             | Job::Replace { .. } => &self.patient,
             Job::Advise { .. } => &self.pages,
         };
@@ -193,6 +198,7 @@ impl Job {
                 return Ok(Made::File(Handle::Named(Arc::new(found))));
             }
             Self::Remove { path } => files::remove(root, &path),
+            Self::Rename { file, to } => files::rename(root, &file.found().path, &to),
             Self::Replace { path, bytes } => files::replace(root, &path, &bytes),
             Self::Sync { file, failed: Some(why), .. } => {
                 Err(files::fault("sync", &file.found().path, &why))

@@ -47,6 +47,7 @@ enum Owned {
     Measure(String),
     Open(String),
     Remove(String),
+    Rename(FileId, String),
     Replace(String, Vec<u8>),
     Sync(FileId, u64, u64),
     Zero(FileId, u64, u64),
@@ -121,6 +122,7 @@ impl CrashDisk {
             Op::Measure { dir } => Owned::Measure(dir.to_owned()),
             Op::Open { path } => Owned::Open(path.to_owned()),
             Op::Remove { path } => Owned::Remove(path.to_owned()),
+            Op::Rename { file, to } => Owned::Rename(file, to.to_owned()),
             Op::Replace { path, bytes } => Owned::Replace(path.to_owned(), bytes.to_vec()),
             Op::Sync { file, from, to } => Owned::Sync(file, from, to),
             Op::Zero { file, from, to } => Owned::Zero(file, from, to),
@@ -162,6 +164,12 @@ impl CrashDisk {
                 self.durable.remove(&path);
                 self.live.perform(Op::Remove { path: &path })
             }
+            Owned::Rename(file, to) => {
+                let path = self.names.remove(&file).expect("open");
+                let durable = self.durable.remove(&path).expect("it was allocated");
+                self.durable.insert(to.clone(), durable);
+                self.live.perform(Op::Rename { file, to: &to })
+            }
             Owned::Replace(path, bytes) => {
                 if let Some(old) = self.durable.insert(path.clone(), bytes.clone()) {
                     self.durable.insert(format!("{path}.bak"), old);
@@ -201,7 +209,11 @@ impl CrashDisk {
                 let middle = from + self.dice.below(to - from + 1);
                 drop(self.effect(Owned::Zero(file, from, middle)));
             }
-            Owned::Advise | Owned::Measure(_) | Owned::Open(_) | Owned::Remove(_) => {}
+            Owned::Advise
+            | Owned::Measure(_)
+            | Owned::Open(_)
+            | Owned::Remove(_)
+            | Owned::Rename(..) => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::opening::{NoOpening, opening};
 use crate::record::{Damage, MAGIC_BLANK, MAGIC_V1};
-use crate::{Parting, part};
+use crate::{PARTINGS_KEPT, Parting, part};
 
 const AT: Physical = Physical::new(3 * 1024);
 
@@ -47,4 +47,126 @@ fn what_is_no_record_or_belongs_elsewhere_is_told_apart() {
     assert_eq!(opening(&blank, AT, 1024), Some(Err(NoOpening::Blank)));
     let zero = [0_u32.to_be_bytes(), MAGIC_V1.to_be_bytes()].concat();
     assert!(matches!(opening(&zero, AT, 1024), Some(Err(NoOpening::Damaged(_)))));
+}
+
+/// A log of several files, and where its records begin.
+fn closed() -> (PlainDisk, Vec<u64>) {
+    let disk = super::starts::closed();
+    let (store, _) = open(disk.reopened());
+    let places = store.records_from(Physical::ZERO).map(|record| record.physical().get()).collect();
+    (disk, places)
+}
+
+/// Every byte of the log that is not zero, by its place.
+fn bytes_of(disk: &PlainDisk) -> std::collections::BTreeMap<u64, u8> {
+    files(disk, "commitlog/").flat_map(|(start, bytes)| used(start, bytes)).collect()
+}
+
+/// The same of what is kept aside.
+fn aside(disk: &PlainDisk) -> std::collections::BTreeMap<u64, u8> {
+    let files = disk.paths().filter_map(|path| {
+        let name = path.strip_prefix("diverged/")?.split_once('-')?.1;
+        let start = name.split('.').next()?.parse().ok()?;
+        Some((start, disk.file(path)?))
+    });
+    files.flat_map(|(start, bytes)| used(start, bytes)).collect()
+}
+
+fn files<'a>(disk: &'a PlainDisk, dir: &'a str) -> impl Iterator<Item = (u64, &'a [u8])> + use<'a> {
+    disk.paths()
+        .filter_map(move |path| Some((path.strip_prefix(dir)?.parse().ok()?, disk.file(path)?)))
+}
+
+fn used(start: u64, bytes: &[u8]) -> impl Iterator<Item = (u64, u8)> {
+    (start..).zip(bytes.to_vec()).filter(|(_, byte)| *byte != 0)
+}
+
+fn partings(places: &[u64]) -> Vec<Parting> {
+    let mut all: Vec<_> = [0, 1, 7, 8, 19].map(|n| Parting::Cut(Physical::new(places[n]))).into();
+    all.push(Parting::Begin(Physical::new(9 * 1024)));
+    all
+}
+
+#[test]
+fn what_is_taken_out_of_a_log_is_kept_aside() {
+    let (disk, places) = closed();
+    let before = bytes_of(&disk);
+    for at in partings(&places) {
+        let mut disk = disk.clone();
+        let kept = part(&mut disk, &settings(), at).expect("it is parted").expect("and kept");
+        let mut left = bytes_of(&disk);
+        let end = if let Parting::Cut(end) = at { end.get() } else { 0 };
+        assert!(left.keys().all(|place| *place < end), "{at:?}");
+        let aside = aside(&disk);
+        assert_eq!((kept.number, kept.to_string().as_str()), (1, "diverged/1-*"));
+        assert!(kept.bytes >= aside.len() as u64);
+        left.extend(aside);
+        assert_eq!(left, before, "{at:?}");
+        let (store, _) = open(disk.reopened());
+        assert!(store.written().end().get() == end.max(store.start().get()), "{at:?}");
+    }
+}
+
+#[test]
+fn nothing_is_kept_of_nothing() {
+    let (mut store, _) = open(PlainDisk::default());
+    store.close().expect("a clean stop");
+    let mut disk = store.into_disk().reopened();
+    for at in [Parting::Begin(Physical::new(1024)), Parting::Cut(Physical::new(1024))] {
+        assert_eq!(part(&mut disk, &settings(), at), Ok(None));
+        disk = disk.reopened();
+    }
+    assert!(disk.paths().all(|path| !path.starts_with("diverged")));
+}
+
+#[test]
+fn of_old_partings_only_the_newest_are_kept() {
+    let (mut disk, places) = closed();
+    for (times, place) in (1..).zip(places.iter().rev().take(PARTINGS_KEPT + 3)) {
+        let at = Parting::Cut(Physical::new(*place));
+        let kept = part(&mut disk, &settings(), at).expect("it is parted").expect("and kept");
+        assert_eq!(kept.number, times);
+        disk = disk.reopened();
+        let first = times.saturating_sub(PARTINGS_KEPT as u64 - 1).max(1);
+        let names: Vec<_> = disk.paths().filter(|path| path.starts_with("diverged/")).collect();
+        let wanted: Vec<_> = (first..=times).map(|number| format!("diverged/{number}-")).collect();
+        assert!(names.iter().zip(&wanted).all(|(name, of)| name.starts_with(of)), "{names:?}");
+        assert_eq!(names.len(), wanted.len());
+    }
+}
+
+/// Dies at every operation in turn, and then once more; a start in between, or none.
+#[test]
+fn a_parting_that_dies_loses_nothing_and_leaves_a_store_that_opens() {
+    let (disk, places) = closed();
+    let before = bytes_of(&disk);
+    for (at, first, second, starts) in partings(&places).into_iter().flat_map(|at| {
+        (0..40).flat_map(move |n| [(at, n, 3, true), (at, n, 9, false), (at, n, n, true)])
+    }) {
+        let mut here = disk.clone();
+        for left in [first, second] {
+            let mut dying = super::starts::Dying::new(here, left);
+            drop(part(&mut &mut dying, &settings(), at));
+            here = dying.disk.reopened();
+            if starts {
+                let (store, _) = open(here);
+                store.verify_all().expect("queues follow the log");
+                here = store.into_disk().reopened();
+            }
+        }
+        let what = format!("{at:?} died after {first} and {second} operations");
+        part(&mut here, &settings(), at).expect(&what);
+        let end = if let Parting::Cut(end) = at { end.get() } else { 0 };
+        let mut kept = bytes_of(&here);
+        assert!(kept.keys().all(|place| *place < end), "{what}");
+        for (place, byte) in aside(&here) {
+            assert_eq!(before.get(&place), Some(&byte), "{what}");
+            kept.insert(place, byte);
+        }
+        assert_eq!(kept, before, "{what}");
+        let is_over = here.paths().all(|path| !path.ends_with("unfinished"));
+        assert!(is_over, "{what}");
+        let (store, _) = open(here.reopened());
+        store.verify_all().expect("queues follow the log");
+    }
 }

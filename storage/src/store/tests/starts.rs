@@ -39,7 +39,7 @@ fn take_all(disk: &mut PlainDisk, prefix: &str) -> Vec<(String, Vec<u8>)> {
 /// Fails from the given operation on, as far as a start is concerned.
 #[derive(Debug)]
 pub(super) struct Dying {
-    disk: PlainDisk,
+    pub(super) disk: PlainDisk,
     left: usize,
     /// Bytes of files that were read.
     read: Cell<usize>,
@@ -48,7 +48,7 @@ pub(super) struct Dying {
 }
 
 impl Dying {
-    fn new(disk: PlainDisk, left: usize) -> Self {
+    pub(super) fn new(disk: PlainDisk, left: usize) -> Self {
         Self { disk, left, read: Cell::default(), first: None }
     }
 

@@ -26,6 +26,7 @@ impl Told {
             Op::Allocate { path, .. } => ("allocate", path),
             Op::Delete { file } => ("delete", self.paths[&file].as_str()),
             Op::Remove { path } => ("remove", path),
+            Op::Rename { file, .. } => ("rename", self.paths[&file].as_str()),
             Op::Replace { path, .. } => ("replace", path),
             Op::Sync { file, .. } => ("sync", self.paths[&file].as_str()),
             Op::Zero { file, .. } => ("zero", self.paths[&file].as_str()),
