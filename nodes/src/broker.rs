@@ -13,8 +13,8 @@ use std::sync::Arc;
 use hotfire_core::broker;
 use hotfire_net::rt::{self, TcpListener};
 use hotfire_net::server::Limits;
-use hotfire_storage::Parting;
 use hotfire_storage::mapped::MappedDisk;
+use hotfire_storage::{PARTINGS_KEPT, Parting};
 use tokio::sync::Notify;
 
 use crate::Failure;
@@ -70,7 +70,16 @@ fn part_log(conf: &BrokerConf, parting: Parting) -> Result<(), Failure> {
     let (mut disk, commit_log_dir) = open_disk(conf, Arc::new(Notify::new()))?;
     let settings = hotfire_storage::Settings { commit_log_dir, ..conf.store() };
     let parted = hotfire_storage::part(&mut disk, &settings, parting);
-    parted.map_err(|why| refusal::of_store(&why, &conf.root.0))
+    let kept = parted.map_err(|why| refusal::of_store(&why, &conf.root.0))?;
+    if let Some(kept) = kept {
+        let (root, bytes) = (conf.root.0.display(), kept.bytes);
+        tracing::warn!(
+            bytes,
+            "what this slave's log had there is kept as {root}/{kept}: delete these files when \
+             nobody needs them; those of the newest {PARTINGS_KEPT} times are kept"
+        );
+    }
+    Ok(())
 }
 
 /// A broker that has everything it needs to serve.

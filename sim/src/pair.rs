@@ -16,6 +16,7 @@
 //! - **status honesty**: a slave is late only after the time that it was given.
 //! - **liveness**: once faults stop, slaves have the master's log, and a send is answered SEND_OK.
 
+mod aside;
 mod faults;
 mod impostor;
 mod judge;
@@ -262,7 +263,7 @@ impl<'a> World<'a> {
             // The master lost all that they had in common. The copy is given up.
             self.judge.wiped(at);
             self.restart(at)?;
-            self.nodes[at].parting = Some(Parting::Begin(Physical::ZERO));
+            self.nodes[at].part(Parting::Begin(Physical::ZERO));
             return Ok(());
         }
         let reads = broker.takes_pieces() && !self.nodes[at].socket.is_empty();

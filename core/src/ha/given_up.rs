@@ -14,8 +14,10 @@ pub enum GivenUp {
         /// What was due.
         expected: Physical,
     },
-    /// It says that its log begins behind the end of this one, and shows no record there.
-    #[error("its log begins at {at}, it says, beyond this one's end, and what it sends is {why}")]
+    /// It says that its log begins no earlier than this one ends, and shows no record there.
+    #[error(
+        "its log begins at {at}, it says, where this one has ended, and what it sends is {why}"
+    )]
     Unproven {
         /// Where its log begins, as it says.
         at: Physical,

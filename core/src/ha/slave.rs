@@ -16,8 +16,8 @@
 //! for. What is found at last is the place where the logs part: the node cuts its log there, at a
 //! start, and follows from there on.
 //!
-//! A master whose log begins beyond this one's end has nothing to compare: its log is begun anew
-//! with. As whoever answers at that address could say so with twelve bytes, it must show a record
+//! A master whose log begins where this one ends, or beyond, has nothing to compare: its log is
+//! begun anew with. As whoever answers at that address could say so with twelve bytes, it must show a record
 //! that belongs there; until one came whole what it sends is held, and nothing is given up.
 
 use std::time::Duration;
@@ -282,7 +282,7 @@ impl Slave {
             self.master_end = Some(at);
             return self.look_further_back(now, own);
         }
-        if at <= end && end != own.start {
+        if at < end {
             // What was asked for is deleted there, not all that there is to compare.
             self.state = State::Linked { from: at, next: at };
             return self.frame(now, at, len, own);

@@ -32,7 +32,11 @@ pub(super) fn answers(luck: &mut Stream, asked: i64, file_len: u64) -> Vec<(Phys
 }
 
 /// A file beyond the end of any log here, most of the time; or where the slave asked, or anywhere.
+/// A slave that has nothing takes what lies where it asked.
 fn place(luck: &mut Stream, asked: u64, file_len: u64) -> Physical {
+    if asked == 0 && luck.chance(500, "impostor.first") {
+        return Physical::ZERO;
+    }
     let boundary = (asked / file_len + 1) * file_len;
     let far = luck.below(40, "impostor.far") * file_len;
     Physical::new(match luck.below(6, "impostor.place") {

@@ -11,6 +11,7 @@ use hotfire_core::machine::Machine as _;
 use hotfire_storage::time::{Mono, Now};
 use hotfire_storage::{LoadError, OpenError as StoreError, Parting, Settings, part};
 
+use super::aside::Before;
 use super::wire::Parcel;
 use crate::choose::{Choose, Concern, Stream, pick};
 use crate::disk::{Faults, Medium, SimDisk};
@@ -67,7 +68,8 @@ pub(super) struct Node {
     /// When its next turn is planned.
     pub(super) planned: Option<u64>,
     pub(super) log: Column,
-    pub(super) parting: Option<Parting>,
+    /// What is to become of its log before it starts, and what that was like.
+    parting: Option<(Parting, Before)>,
     /// As a slave: somebody else is where it connects next.
     pub(super) misled: bool,
     /// What arrived from the master and is not read.
@@ -165,13 +167,20 @@ impl Node {
     }
 
     fn open(&mut self, now: Now) -> Result<bool, Violation> {
-        if let Some(parting) = self.parting {
+        if let Some((parting, before)) = &self.parting {
+            let parting = *parting;
             let mut disk = self.medium.mount();
             let parted = part(&mut disk, &self.settings, parting);
             self.log.say(Mark::Note, format_args!("{parting:?}: {parted:?}"));
             drop(disk);
             match parted {
-                Ok(()) => self.parting = None,
+                Ok(_) => {
+                    // A disk that fails syncs keeps what it likes.
+                    if !self.is_bad {
+                        before.check(&self.medium, parting)?;
+                    }
+                    self.parting = None;
+                }
                 Err(StoreError::Disk(_)) => return Ok(false),
                 Err(why) => return Err(Violation::new("a copy can be parted", why)),
             }
@@ -216,12 +225,20 @@ impl Node {
                 answers.push((caller.opaque, response));
             }
         }
-        self.parting = broker.parting();
+        let parting = broker.parting();
         self.planned = None;
         self.socket.clear();
         drop(broker);
         self.medium.advance(Mono::from_micros(now.mono.as_micros()));
+        if let Some(parting) = parting {
+            self.part(parting);
+        }
         answers
+    }
+
+    /// Before its next start its log is parted. It is stopped.
+    pub(super) fn part(&mut self, parting: Parting) {
+        self.parting = Some((parting, Before::of(&self.medium)));
     }
 
     /// The file of the log that holds byte `at`, as processes see it, and where it begins.

@@ -207,12 +207,7 @@ pub(super) fn rename(root: &Path, path: &str, to: &str) -> Result<(), Fault> {
         make_parents(root, &new)?;
         match fs::rename(&old, &new) {
             Err(error) if error.kind() == ErrorKind::CrossesDevices => {
-                let partial = root.join(format!("{to}{UNNAMED}"));
-                fs::copy(&old, &partial)?;
-                File::open(&partial)?.sync_all()?;
-                fs::rename(&partial, &new)?;
-                sync_parent(&new)?;
-                fs::remove_file(&old)?;
+                carry_over(&old, &new, &root.join(format!("{to}{UNNAMED}")))?;
             }
             outcome => {
                 outcome?;
@@ -222,6 +217,15 @@ pub(super) fn rename(root: &Path, path: &str, to: &str) -> Result<(), Fault> {
         sync_parent(&old)
     };
     renamed().map_err(|error| fault("rename", path, &error))
+}
+
+/// Copies a file, whole before it has its name, and deletes it where it was.
+fn carry_over(old: &Path, new: &Path, partial: &Path) -> io::Result<()> {
+    fs::copy(old, partial)?;
+    File::open(partial)?.sync_all()?;
+    fs::rename(partial, new)?;
+    sync_parent(new)?;
+    fs::remove_file(old)
 }
 
 /// How full the file system is that holds `dir`, or its nearest parent that exists.
@@ -287,4 +291,19 @@ fn make_parents(root: &Path, path: &Path) -> io::Result<()> {
 
 fn sync_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_carried_over_is_there_and_nowhere_else() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let [old, new, partial] = ["old", "new", "new.new"].map(|name| dir.path().join(name));
+        fs::write(&old, b"a log").expect("written");
+        carry_over(&old, &new, &partial).expect("carried over");
+        assert_eq!(fs::read(&new).expect("there"), b"a log");
+        assert!(!old.exists() && !partial.exists());
+    }
 }

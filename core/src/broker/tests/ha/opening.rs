@@ -1,7 +1,9 @@
 //! A slave whose master's log begins beyond its own, as some peer says.
 
+use hotfire_storage::position::{Flushed, Written};
+
 use super::*;
-use crate::ha::slave::GivenUp;
+use crate::ha::slave::{GivenUp, Own, Slave, Step};
 
 /// A slave with a log, connected to a peer that has said nothing yet; where its log ends.
 fn asking() -> (Pair, u64) {
@@ -72,4 +74,23 @@ fn what_may_be_a_record_is_held_and_given_up_with_its_connection() {
     pair.run(5_000);
     assert_eq!(pair.slave.parting(), None);
     pair.check_same();
+}
+
+#[test]
+fn a_log_that_begins_where_a_slaves_ends_is_not_taken_for_its_continuation() {
+    let end = Physical::new(2 * 4096);
+    let own = Own {
+        start: Physical::ZERO,
+        written: Written::upto(end),
+        flushed: Flushed::upto(end),
+        safe: end,
+        file_len: 4096,
+    };
+    let mut slave = Slave::new(SlavePolicy::default(), at(0).mono);
+    slave.follow(at(0).mono, Some("10.0.0.1:10912".into()));
+    assert!(matches!(slave.poll(at(0).mono, own), Some(SlaveEffect::Connect { .. })));
+    slave.connected(at(0).mono, own);
+    assert_eq!(slave.frame(at(1).mono, end, 10, own), Step::Prove { at: end });
+    slave.proved(at(1).mono, Some(Ok(())));
+    assert_eq!(slave.parting(), Some(Parting::Begin(end)));
 }
