@@ -17,6 +17,7 @@
 //! - **liveness**: once faults stop, slaves have the master's log, and a send is answered SEND_OK.
 
 mod aside;
+mod clock;
 mod faults;
 mod impostor;
 mod judge;
@@ -34,12 +35,13 @@ use hotfire_core::ha::slave::{GivenUp, SlaveEffect};
 use hotfire_core::machine::{Digest, Machine as _};
 use hotfire_storage::Parting;
 use hotfire_storage::position::Physical;
-use hotfire_storage::time::{Mono, Now, Wall};
+use hotfire_storage::time::{Mono, Now};
 
 use crate::choose::{Choose, Concern, Stream};
 use crate::ledger::Strike;
 use crate::ring::{Outcome, Passed, Run, Violation};
 use crate::trace::Mark;
+use clock::Clocks;
 use judge::Judge;
 use node::{Node, Shape};
 use wire::{Parcel, Wires};
@@ -85,6 +87,7 @@ struct World<'a> {
     /// The first is the master.
     nodes: Vec<Node>,
     wires: Wires,
+    clocks: Clocks,
     work: Stream,
     luck: Stream,
     /// May strangers act as slaves?
@@ -128,6 +131,9 @@ impl<'a> World<'a> {
         let slaves = 1 + work.index(NODES - 1, "pair.slaves");
         let shape = Shape::draw(&mut work, &run.plan, slaves);
         let nodes = (0..=slaves).map(|at| Node::new(run, &shape, at)).collect();
+        let sends = 20 + work.below(60, "pair.sends");
+        let mut luck = run.chance.of(Concern::Clock);
+        let clocks = Clocks::draw(&mut luck, &run.plan.clock, slaves + 1, sends);
         Self {
             run,
             now: 1,
@@ -138,7 +144,8 @@ impl<'a> World<'a> {
             wires: Wires::new(run.plan.net.clone(), run.chance.of(Concern::Net)),
             guarded: shape.guarded,
             judge: Judge::new(&shape, slaves),
-            sends: 20 + work.below(60, "pair.sends"),
+            clocks,
+            sends,
             sent: 0,
             read: [0; work::TOPICS.len()],
             strikes: work.below(12, "pair.strikes"),
@@ -202,19 +209,15 @@ impl<'a> World<'a> {
         }
     }
 
-    fn time(&self) -> Now {
-        let wall = 1_700_000_000_000 + self.now / 1000;
-        Now {
-            mono: Mono::from_micros(self.now),
-            wall: Wall::from_millis(i64::try_from(wall).expect("a time")),
-        }
+    fn time(&self, at: usize) -> Now {
+        self.clocks.now(at, self.now)
     }
 
     fn boot(&mut self, at: usize) -> Result<(), Violation> {
         if self.nodes[at].broker.is_some() {
             return Ok(());
         }
-        let now = self.time();
+        let now = self.time(at);
         self.nodes[at].medium.advance(now.mono);
         let losses = self.run.ledger.count(Strike::DiskPowerFailed);
         let is_up = self.nodes[at].boot(now)?;
@@ -233,7 +236,7 @@ impl<'a> World<'a> {
 
     /// Polls a broker until it wants nothing, and does what it says. It may die before any of it.
     fn turn(&mut self, at: usize) -> Result<(), Violation> {
-        let now = self.time();
+        let now = self.time(at);
         self.nodes[at].medium.advance(now.mono);
         let mut effects = 0;
         while let Some(broker) = self.nodes[at].broker.as_mut() {
@@ -367,7 +370,7 @@ impl<'a> World<'a> {
         if let Some((when, taken)) = self.wires.taken(self.now, parcel) {
             self.at(when, Event::Deliver(taken));
         }
-        let now = self.time();
+        let now = self.time(at);
         self.nodes[at].medium.advance(now.mono);
         let broker = self.nodes[at].broker.as_mut().expect("it was just there");
         broker.handle(now, Input::Ha(input));
@@ -381,6 +384,7 @@ impl<'a> World<'a> {
             self.at(self.now + 1 + pause, Event::Send);
             if self.nodes[0].broker.is_some() {
                 self.sent += 1;
+                self.jump();
                 return self.send_one();
             }
         }
@@ -389,8 +393,9 @@ impl<'a> World<'a> {
 
     fn send_one(&mut self) -> Result<(), Violation> {
         let number = self.judge.asked(self.now);
-        let now = self.time();
-        let request = work::message(&mut self.work, number, now.wall);
+        // The producer's clock is right.
+        let born = self.clocks.now(usize::MAX, self.now).wall;
+        let request = work::message(&mut self.work, number, born);
         self.ask(work::caller(number), request)
     }
 
@@ -407,7 +412,7 @@ impl<'a> World<'a> {
 
     /// Asks the master, which lives.
     fn ask(&mut self, caller: Caller, request: BrokerRequest) -> Result<(), Violation> {
-        let now = self.time();
+        let now = self.time(0);
         self.nodes[0].medium.advance(now.mono);
         let broker = self.nodes[0].broker.as_mut().expect("the caller saw it");
         broker.handle(now, Input::Request { caller, request });

@@ -26,7 +26,7 @@ impl World<'_> {
 
     /// An orderly stop and a start: after a failed sync, or because the log is to be parted.
     pub(super) fn restart(&mut self, at: usize) -> Result<(), Violation> {
-        let now = self.time();
+        let now = self.time(at);
         self.run.ledger.hit(Strike::NodeRestarted);
         let parcels = self.wires.died(self.now, at, false);
         self.carry(parcels);
@@ -37,6 +37,14 @@ impl World<'_> {
         self.judge.stopped(at);
         self.at(self.now + 1, Event::Boot(at));
         Ok(())
+    }
+
+    /// Wall clocks jump whose time it is.
+    pub(super) fn jump(&mut self) {
+        for (at, by_ms) in self.clocks.sent(self.sent) {
+            self.run.ledger.hit(Strike::ClockJumped);
+            self.nodes[at].log.say(Mark::Note, format_args!("its wall clock jumps by {by_ms} ms"));
+        }
     }
 
     pub(super) fn strike(&mut self) {
