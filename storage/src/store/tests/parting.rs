@@ -19,14 +19,15 @@ fn log() -> Vec<u8> {
 #[test]
 fn nothing_is_known_before_the_record_is_whole() {
     let log = log();
-    let len = u32::from_be_bytes(*log.first_chunk().expect("a header")) as usize;
+    let size = u32::from_be_bytes(*log.first_chunk().expect("a header"));
+    let len = usize::try_from(size).expect("a record is short");
     for known in 0..len {
         assert_eq!(opening(&log[..known], AT, 1024), None, "{known} bytes");
     }
-    for known in len..log.len() {
-        assert_eq!(opening(&log[..known], AT, 1024), Some(Ok(())), "{known} bytes");
+    for known in len..=log.len() {
+        assert_eq!(opening(&log[..known], AT, u64::from(size)), Some(Ok(())), "{known} bytes");
     }
-    assert_eq!(opening(&log, AT, len as u64 - 1), Some(Err(NoOpening::TooLong(len as u32))));
+    assert_eq!(opening(&log, AT, u64::from(size) - 1), Some(Err(NoOpening::TooLong(size))));
 }
 
 #[test]
