@@ -38,6 +38,11 @@ impl Node {
         Self { conf, root, port, ha_port, process: None }
     }
 
+    /// Where its store is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Starts it and waits until it is ready.
     pub fn start(&mut self) {
         let conf = self.conf.to_str().expect("a printable temporary directory");
