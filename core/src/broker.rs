@@ -13,6 +13,7 @@
 //! | `clients`, `locks` | who is connected, who may consume a queue in order |
 //! | `ha` | its log goes out to slaves, or comes in from a master |
 //! | `follow` | a slave takes over its master's tables |
+//! | `contract` | what it is told, and what it asks for |
 //! | `open` | it begins |
 //! | `topics`, `groups`, `offsets`, `version`, `state`, `ready` | what is kept in `config/*.json` |
 //! | `requests` | everything else that is asked |
@@ -23,6 +24,7 @@ mod arrivals;
 mod batch;
 mod clients;
 mod config;
+mod contract;
 mod disk_use;
 mod events;
 mod follow;
@@ -55,13 +57,9 @@ use hotfire_storage::time::{Mono, Now};
 use rand_pcg::Pcg64Mcg;
 
 use crate::domain::{
-    BrokerNotice, BrokerRequest, BrokerResponse, Caller, Code, ConnId, DataVersion, NameResponse,
-    Registration, StateKind,
+    BrokerNotice, BrokerRequest, BrokerResponse, Code, NameResponse, Registration,
 };
 use crate::flush::Flush;
-use crate::ha::LinkId;
-use crate::ha::master::LinkEnd;
-use crate::ha::slave::SlaveEffect;
 use crate::machine::{Digest, Machine};
 use crate::retention::{Retention, Why};
 
@@ -70,6 +68,7 @@ pub use crate::retention::{Hours, RetentionPolicy};
 use arrivals::Arrivals;
 use clients::Clients;
 pub use config::{BrokerConfig, BrokerLimits};
+pub use contract::{Effect, Input};
 use follow::Follow;
 use groups::Groups;
 use ha::Ha;
@@ -87,84 +86,6 @@ use waiters::Waiters;
 const SCAN_EVERY: Duration = Duration::from_secs(10);
 /// How often queue files are made durable, and the checkpoint moved after them.
 const SYNC_QUEUES_EVERY: Duration = Duration::from_secs(60);
-
-/// What can happen to a broker. Completions of its disk are not listed: it polls them itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// A connection ended.
-    Closed {
-        /// Which.
-        conn: ConnId,
-    },
-    /// A name server answered a registration, or could not be reached: one input for each name
-    /// server and [`Effect::Register`].
-    Registered {
-        /// The version of the topic table that was sent.
-        version: DataVersion,
-        /// The answer; `None`: none came.
-        response: Option<NameResponse>,
-    },
-    /// The master answered what it was asked for, or did not.
-    Fetched {
-        /// Which table.
-        kind: StateKind,
-        /// All of it.
-        json: Option<Bytes>,
-    },
-    /// Something happened on the replication port, or to the master.
-    Ha(HaInput),
-    /// Somebody asks.
-    Request {
-        /// Who.
-        caller: Caller,
-        /// What.
-        request: BrokerRequest,
-    },
-}
-
-/// What a broker asks of its driver.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Send this answer. Spans in it are leased at once: [`Broker::lease`].
-    Answer {
-        /// To whom.
-        caller: Caller,
-        /// Saying what.
-        response: BrokerResponse,
-    },
-    /// Tell a client, one-way.
-    Notify {
-        /// On which connection.
-        conn: ConnId,
-        /// What.
-        notice: BrokerNotice,
-    },
-    /// Send [`Broker::registration`] to every name server.
-    Register,
-    /// Send a slave a frame: these bytes of the log, leased at once; an empty span is a heartbeat.
-    HaFrame {
-        /// On which connection.
-        link: LinkId,
-        /// Which bytes.
-        span: Span,
-    },
-    /// Write what a slave was sent, and close its connection.
-    HaClose {
-        /// Which.
-        link: LinkId,
-        /// Why.
-        why: LinkEnd,
-    },
-    /// As a slave: do this.
-    Master(SlaveEffect),
-    /// Ask the master for a table: [`Input::Fetched`] ends it.
-    Fetch {
-        /// Where it answers, `host:port`.
-        master: Text,
-        /// Which.
-        kind: StateKind,
-    },
-}
 
 /// When something is due although nothing happened.
 #[derive(Debug)]

@@ -13,7 +13,8 @@ use hotfire_storage::time::Wall;
 
 use super::*;
 use crate::domain::{
-    BrokerId, BrokerIdentity, Language, Pull, PullStatus, Pulled, QueueRef, Send, SendStatus, Sent,
+    BrokerId, BrokerIdentity, Caller, ConnId, Language, Pull, PullStatus, Pulled, QueueRef, Send,
+    SendStatus, Sent,
 };
 
 fn settings() -> Settings {

@@ -3,7 +3,7 @@
 use hotfire_storage::{Parting, part};
 
 use super::*;
-use crate::domain::Code;
+use crate::domain::{Code, StateKind};
 use crate::ha::slave::SlaveEffect;
 use crate::ha::{LinkId, MasterPolicy, SlavePolicy};
 
