@@ -13,6 +13,8 @@
 //! | `clients`, `locks` | who is connected, who may consume a queue in order |
 //! | `ha` | its log goes out to slaves, or comes in from a master |
 //! | `follow` | a slave takes over its master's tables |
+//! | `acting` | a slave answers for a master that is gone |
+//! | `hand_over` | what it was told comes back |
 //! | `contract` | what it is told, and what it asks for |
 //! | `open` | it begins |
 //! | `topics`, `groups`, `offsets`, `version`, `state`, `ready` | what is kept in `config/*.json` |
@@ -20,6 +22,7 @@
 //! | `events` | what the disk has to say |
 //! | `disk_use` | old files, and a disk that is full |
 
+mod acting;
 mod arrivals;
 mod batch;
 mod clients;
@@ -30,6 +33,7 @@ mod events;
 mod follow;
 mod groups;
 mod ha;
+mod hand_over;
 mod hold;
 mod locks;
 mod names;
@@ -65,6 +69,8 @@ use crate::retention::{Retention, Why};
 
 pub use crate::flush::{FlushPolicy, Pace};
 pub use crate::retention::{Hours, RetentionPolicy};
+use acting::Acting;
+pub use acting::{ActingPolicy, GroupEffect};
 use arrivals::Arrivals;
 use clients::Clients;
 pub use config::{BrokerConfig, BrokerLimits};
@@ -73,6 +79,7 @@ use follow::Follow;
 use groups::Groups;
 use ha::Ha;
 pub use ha::{HaInput, Role};
+use hand_over::HandOver;
 use hold::Holds;
 use locks::Locks;
 use offsets::Offsets;
@@ -136,6 +143,8 @@ pub struct Broker<D: Disk> {
     retiring: Option<Why>,
     ha: Ha,
     follow: Follow,
+    acting: Acting,
+    hand_over: HandOver,
     /// Up to where consumers may see: it never goes back.
     confirmed: Confirmed,
 }
@@ -146,8 +155,8 @@ impl<D: Disk> Broker<D> {
         Registration {
             broker: self.config.identity.clone(),
             ha_addr: self.config.ha_addr.clone(),
-            heartbeat_timeout_ms: None,
-            enable_acting_master: Some(false),
+            heartbeat_timeout_ms: self.acting.expiry_ms(),
+            enable_acting_master: Some(self.acting.is_on()),
             data_version: self.topics.registered_version(),
             topics: self.topics.registered(self.config.permission),
         }
@@ -189,6 +198,7 @@ impl<D: Disk> Broker<D> {
     pub fn stop(&mut self, now: Now) -> Result<(), Fault> {
         self.closed_for_sends = Some("the broker is shutting down; send to another");
         self.refuse_parked(Code::ServiceNotAvailable, "the broker is shutting down");
+        self.end_hand_over(now);
         // Whatever the medium says: what was answered goes to its file, as without a pool.
         self.store.commit();
         // One fault does not keep the rest from being saved; the first one is reported.
@@ -246,6 +256,7 @@ impl<D: Disk> Broker<D> {
         }
         self.advance_ha(now);
         self.ask_master(now.mono);
+        self.ask_slaves(now);
         self.store.tend_index();
         self.confirm(now.mono);
         self.answer_waiters(now);
@@ -285,11 +296,16 @@ impl<D: Disk> Broker<D> {
             self.store.retry_room();
             self.take_pieces(now);
         }
-        if self.register_now || self.timers.register <= now.mono {
+        let is_due = self.register_now || self.timers.register <= now.mono;
+        if is_due && self.hand_over.is_done() {
             self.register_now = false;
             self.timers.register = now.mono.after(self.config.register_every);
             self.readiness.registering(now.mono, self.topics.registered_version().counter);
             self.outbox.push_back(Effect::Register);
+            self.acting.registering(now.mono);
+        }
+        while let Some(effect) = self.acting.poll(now.mono) {
+            self.outbox.push_back(Effect::Group(effect));
         }
     }
 
@@ -324,6 +340,9 @@ impl<D: Disk> Machine for Broker<D> {
             }
             Input::Fetched { kind, json } => self.fetched(now, kind, json.as_ref()),
             Input::Ha(input) => self.replicate(now, input),
+            Input::Members { name_server, response } => {
+                self.watched(now.mono, name_server, response);
+            }
             Input::Request { caller, request } => match request {
                 BrokerRequest::Send(send) => self.send(now, caller, send),
                 BrokerRequest::Pull(pull) => self.pull(now, caller, pull),
@@ -346,8 +365,10 @@ impl<D: Disk> Machine for Broker<D> {
     fn deadline(&self) -> Option<Mono> {
         let timers = &self.timers;
         [
-            Some(timers.scan.min(timers.register).min(timers.save_offsets)),
-            Some(timers.sync_queues),
+            Some(timers.scan.min(timers.save_offsets).min(timers.sync_queues)),
+            self.hand_over.is_done().then_some(timers.register),
+            self.acting.deadline(),
+            self.hand_over.deadline(&self.acting),
             timers.room,
             (self.topics.version().wants_save() || self.groups.version().wants_save())
                 .then_some(timers.save),
@@ -390,6 +411,8 @@ impl<D: Disk> Machine for Broker<D> {
         self.offsets.digest(into);
         self.clients.digest(into);
         self.locks.digest(into);
+        self.acting.digest(into);
+        self.hand_over.digest(into);
         self.holds.digest(into);
         into.number(self.waiters.len() as u64);
         into.number(self.parked.len() as u64);

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use hotfire_storage::position::Span;
-use hotfire_storage::text::Text;
 
+use super::acting::GroupEffect;
 use super::ha::HaInput;
 use crate::domain::{
     BrokerNotice, BrokerRequest, BrokerResponse, Caller, ConnId, DataVersion, NameResponse,
@@ -29,12 +29,19 @@ pub enum Input {
         /// The answer; `None`: none came.
         response: Option<NameResponse>,
     },
-    /// The master answered what it was asked for, or did not.
+    /// [`GroupEffect::Fetch`] was answered, or was not.
     Fetched {
         /// Which table.
         kind: StateKind,
         /// All of it.
         json: Option<Bytes>,
+    },
+    /// A name server answered [`GroupEffect::Watch`], or could not be reached.
+    Members {
+        /// Which.
+        name_server: usize,
+        /// The answer; `None`: none came.
+        response: Option<NameResponse>,
     },
     /// Something happened on the replication port, or to the master.
     Ha(HaInput),
@@ -82,11 +89,6 @@ pub enum Effect {
     },
     /// As a slave: do this.
     Master(SlaveEffect),
-    /// Ask the master for a table: [`Input::Fetched`] ends it.
-    Fetch {
-        /// Where it answers, `host:port`.
-        master: Text,
-        /// Which.
-        kind: StateKind,
-    },
+    /// Say something about the group, or ask.
+    Group(GroupEffect),
 }

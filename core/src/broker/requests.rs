@@ -5,14 +5,17 @@ use hotfire_storage::seam::Disk;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::{Now, Wall};
 
-use super::Broker;
 use super::names::Refusal;
+use super::{Broker, hand_over};
 use crate::domain::{
     BrokerRequest, BrokerResponse, Caller, Code, Heartbeat, QueueRef, RuntimeInfo,
 };
 
 impl<D: Disk> Broker<D> {
     pub(super) fn serve(&mut self, now: Now, caller: Caller, request: BrokerRequest) {
+        if !self.hand_over.is_done() && hand_over::must_wait(&request) {
+            return self.serve_after_hand_over(caller, request);
+        }
         match self.respond(now, &caller, request) {
             Ok((change, response)) if change > self.ready_upto() => {
                 self.readiness.answer_after(now.mono, change, caller, response);
@@ -51,6 +54,7 @@ impl<D: Disk> Broker<D> {
                 let range = self.store.queue(&of.topic, of.queue);
                 range.map_or(BrokerResponse::Offset(-1), |range| offset(range.min.get()))
             }
+            BrokerRequest::MinIdChanged(_) => self.group_changed(now.mono),
             BrokerRequest::QueryMessage(query) => self.query(&query)?,
             BrokerRequest::QueryOffset { group, of, zero_if_absent } => {
                 self.query_offset(&group, &of, zero_if_absent)?

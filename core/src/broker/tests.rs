@@ -1,3 +1,4 @@
+mod acting;
 mod ha;
 mod pool;
 mod query;

@@ -6,6 +6,8 @@ use hotfire_storage::text::Text;
 use hotfire_storage::time::Wall;
 pub use hotfire_storage::{Boundary, KeyKind};
 
+use super::MinIdChange;
+
 /// A queue of a topic on this broker, as requests name it. May not exist.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueRef {
@@ -291,6 +293,8 @@ pub enum BrokerRequest {
     },
     /// 30 GET_MAX_OFFSET.
     MaxOffset(QueueRef),
+    /// 905 NOTIFY_MIN_BROKER_ID_CHANGE, of a name server.
+    MinIdChanged(Box<MinIdChange>),
     /// 31 GET_MIN_OFFSET.
     MinOffset(QueueRef),
     /// 11 PULL_MESSAGE, 361 LITE_PULL_MESSAGE.

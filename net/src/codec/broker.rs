@@ -7,12 +7,14 @@
 //! | `query` | 12, 33 |
 //! | `consumer` | 34, 35, 38, 40, 41, 42 |
 //! | `offset` | 14, 15, 29, 30, 31, 32 |
+//! | `group` | 905 |
 //! | `ha` | 907 |
 //! | `runtime` | 28 |
 //! | `state` | 21, 43, 45, 201, 402 |
 //! | `topic` | 17, 351 |
 
 mod consumer;
+mod group;
 mod ha;
 mod offset;
 mod pull;
@@ -54,6 +56,7 @@ const SEND_MESSAGE_V2: i32 = 310;
 const SEND_BATCH_MESSAGE: i32 = 320;
 const GET_TOPIC_CONFIG: i32 = 351;
 const LITE_PULL_MESSAGE: i32 = 361;
+const NOTIFY_MIN_BROKER_ID_CHANGE: i32 = 905;
 const GET_BROKER_HA_STATUS: i32 = 907;
 
 /// What a request frame asks of a broker. Never fails: what cannot be read is
@@ -75,6 +78,7 @@ pub fn decode_request(header: &Header, body: &Bytes) -> BrokerRequest {
         | GET_MAX_OFFSET
         | GET_MIN_OFFSET
         | GET_EARLIEST_MSG_STORETIME => offset::decode(header),
+        NOTIFY_MIN_BROKER_ID_CHANGE => group::decode(&header.fields),
         GET_BROKER_HA_STATUS => Ok(BrokerRequest::HaStatus),
         GET_BROKER_RUNTIME_INFO => Ok(BrokerRequest::RuntimeInfo),
         UPDATE_AND_CREATE_TOPIC | GET_TOPIC_CONFIG => topic::decode(header),
@@ -186,6 +190,7 @@ pub fn request_code(request: &BrokerRequest) -> i32 {
         // Not something to ask; a server answers the code 0 as unsupported.
         BrokerRequest::Malformed { .. } => 0,
         BrokerRequest::MaxOffset(_) => GET_MAX_OFFSET,
+        BrokerRequest::MinIdChanged(_) => NOTIFY_MIN_BROKER_ID_CHANGE,
         BrokerRequest::MinOffset(_) => GET_MIN_OFFSET,
         BrokerRequest::Pull(_) => PULL_MESSAGE,
         BrokerRequest::QueryMessage(_) => QUERY_MESSAGE,
@@ -237,6 +242,10 @@ fn put_request(head: &mut HeadWriter<'_>, request: &BrokerRequest) -> Body {
         }
         BrokerRequest::CreateTopic(_) | BrokerRequest::TopicConfig { .. } => {
             topic::put(head, request);
+            Body::None
+        }
+        BrokerRequest::MinIdChanged(change) => {
+            group::put(head, change);
             Body::None
         }
         BrokerRequest::Malformed { .. }

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use hotfire_core::domain::{
-    Boundary, ConnId, ConsumeFrom, ConsumeType, ConsumerData, CreateTopic, HaLink, HaStatus,
-    Heartbeat, KeyKind, MessageModel, MessageQueue, Positions, Pull, PullStatus, Pulled, Queried,
-    QueryMessage, QueueRef, RuntimeInfo, Send, SendStatus, Sent, Subscription, Text,
-    TopicDescription,
+    Boundary, BrokerId, ConnId, ConsumeFrom, ConsumeType, ConsumerData, CreateTopic, HaLink,
+    HaStatus, Heartbeat, KeyKind, MessageModel, MessageQueue, MinIdChange, Positions, Pull,
+    PullStatus, Pulled, Queried, QueryMessage, QueueRef, RuntimeInfo, Send, SendStatus, Sent,
+    Subscription, Text, TopicDescription,
 };
 use hotfire_core::flush::FlushFigures;
 use hotfire_storage::position::{Confirmed, Flushed, Physical, QueueOffset, Written};
@@ -109,6 +109,13 @@ fn requests() -> Vec<BrokerRequest> {
         BrokerRequest::Lock { group: "G".into(), client_id: "c".into(), queues: locked() },
         BrokerRequest::Unlock { group: "G".into(), client_id: "c".into(), queues: locked() },
         BrokerRequest::MaxOffset(queue()),
+        BrokerRequest::MinIdChanged(Box::new(MinIdChange {
+            broker_name: "b".into(),
+            id: BrokerId(1),
+            addr: "10.0.0.2:10911".into(),
+            offline: Some("10.0.0.1:10911".into()),
+            ha_addr: None,
+        })),
         BrokerRequest::MinOffset(queue()),
         BrokerRequest::QueryMessage(Box::new(QueryMessage {
             topic: "T".into(),
