@@ -54,7 +54,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hotfire_storage::Store;
-use hotfire_storage::position::{Confirmed, Span};
+use hotfire_storage::position::{Confirmed, Physical, Span};
 use hotfire_storage::seam::{Disk, Fault};
 use hotfire_storage::text::Text;
 use hotfire_storage::time::{Mono, Now};
@@ -111,6 +111,8 @@ struct Timers {
 pub struct Broker<D: Disk> {
     config: BrokerConfig,
     booted: Now,
+    /// Where the log ended then.
+    begun: Physical,
     store: Store<D>,
     flush: Flush,
     topics: Topics,

@@ -60,6 +60,7 @@ impl<D: Disk> Broker<D> {
         let mut rng = Pcg64Mcg::seed_from_u64(config.seed);
         let broker = Self {
             booted: now,
+            begun: store.written().end(),
             flush: machines.flush,
             clients: Clients::new(ClientLimits {
                 groups: config.limits.groups,

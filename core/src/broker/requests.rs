@@ -50,15 +50,13 @@ impl<D: Disk> Broker<D> {
             BrokerRequest::MaxOffset(of) => {
                 offset(self.visible(&of).map_or(0, |range| range.max.get()))
             }
-            BrokerRequest::MinOffset(of) => {
-                let range = self.store.queue(&of.topic, of.queue);
-                range.map_or(BrokerResponse::Offset(-1), |range| offset(range.min.get()))
-            }
+            BrokerRequest::MinOffset(of) => self.min_offset(&of),
             BrokerRequest::MinIdChanged(_) => self.group_changed(now.mono),
             BrokerRequest::QueryMessage(query) => self.query(&query)?,
             BrokerRequest::QueryOffset { group, of, zero_if_absent } => {
                 self.query_offset(&group, &of, zero_if_absent)?
             }
+            BrokerRequest::HaInfo { told } => self.ha_info(now.mono, told.is_some()),
             BrokerRequest::HaStatus => BrokerResponse::HaStatus(Box::new(self.ha_status(now))),
             BrokerRequest::RuntimeInfo => BrokerResponse::RuntimeInfo(Box::new(self.runtime(now))),
             BrokerRequest::SearchOffset { of, at, boundary } => {
@@ -154,6 +152,11 @@ impl<D: Disk> Broker<D> {
         }
         let sub_changed = self.clients.heartbeat(now.mono, caller, beat)?;
         Ok((change, BrokerResponse::Heartbeat { sub_changed }))
+    }
+
+    fn min_offset(&self, of: &QueueRef) -> BrokerResponse {
+        let range = self.store.queue(&of.topic, of.queue);
+        range.map_or(BrokerResponse::Offset(-1), |range| offset(range.min.get()))
     }
 
     fn query_offset(

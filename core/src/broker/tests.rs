@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use hotfire_storage::Settings;
 use hotfire_storage::plain::PlainDisk;
-use hotfire_storage::position::{Physical, QueueOffset};
+use hotfire_storage::position::QueueOffset;
 use hotfire_storage::time::Wall;
 
 use super::*;

@@ -312,6 +312,11 @@ pub enum BrokerRequest {
     },
     /// 28 GET_BROKER_RUNTIME_INFO.
     RuntimeInfo,
+    /// 906 EXCHANGE_BROKER_HA_INFO: where is the master's log, for a member of its group?
+    HaInfo {
+        /// The asker is the master and says it: its replication port, `host:port`.
+        told: Option<Text>,
+    },
     /// How does replication stand?
     HaStatus,
     /// 21, 43, 45, 201, 402: a table, whole; of slaves.

@@ -2,7 +2,7 @@
 //! other one say.
 
 use super::*;
-use crate::domain::{BrokerData, Code, StateKind};
+use crate::domain::{BrokerData, Code, HaInfo, StateKind};
 use crate::ha::SlavePolicy;
 
 /// So many members: id and address.
@@ -304,6 +304,21 @@ fn a_master_listens_to_its_slaves_while_clients_may_still_be_there() {
     master.sees(80_000, 0, Some(&[SLAVE]));
     let effects = master.acts(80_000);
     assert!(effects.contains(&fetch("s:1")) && effects.contains(&Effect::Register), "{effects:?}");
+}
+
+#[test]
+fn members_of_apaches_ask_a_master_where_its_log_is_and_tell_a_slave_in_vain() {
+    let mut master = Node::open(master_with_messages(), member(MASTER, 1));
+    let begun = master.rig.broker.store().written().end();
+    let info = HaInfo { ha_addr: "127.0.0.1:10912".into(), addr: "m:1".into(), begun };
+    let answer = master.rig.one(0, BrokerRequest::HaInfo { told: None });
+    assert_eq!(answer, BrokerResponse::HaInfo(Some(Box::new(info))));
+    let mut slave = Node::new(member(SLAVE, 1));
+    slave.acts(0);
+    slave.sees(0, 0, Some(&[SLAVE]));
+    slave.rig.ask(1, BrokerRequest::HaInfo { told: Some("m:2".into()) });
+    assert_eq!(slave.acts(1), [watch(0)], "it asks whom it believes");
+    assert!(matches!(slave.answers[..], [(_, BrokerResponse::HaInfo(None))]));
 }
 
 #[test]
