@@ -13,21 +13,27 @@
 //! | `clients`, `locks` | who is connected, who may consume a queue in order |
 //! | `ha` | its log goes out to slaves, or comes in from a master |
 //! | `follow` | a slave takes over its master's tables |
+//! | `acting` | a slave answers for a master that is gone |
+//! | `hand_over` | what it was told comes back |
+//! | `contract` | what it is told, and what it asks for |
 //! | `open` | it begins |
 //! | `topics`, `groups`, `offsets`, `version`, `state`, `ready` | what is kept in `config/*.json` |
 //! | `requests` | everything else that is asked |
 //! | `events` | what the disk has to say |
 //! | `disk_use` | old files, and a disk that is full |
 
+mod acting;
 mod arrivals;
 mod batch;
 mod clients;
 mod config;
+mod contract;
 mod disk_use;
 mod events;
 mod follow;
 mod groups;
 mod ha;
+mod hand_over;
 mod hold;
 mod locks;
 mod names;
@@ -48,32 +54,32 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hotfire_storage::Store;
-use hotfire_storage::position::{Confirmed, Span};
+use hotfire_storage::position::{Confirmed, Physical, Span};
 use hotfire_storage::seam::{Disk, Fault};
 use hotfire_storage::text::Text;
 use hotfire_storage::time::{Mono, Now};
 use rand_pcg::Pcg64Mcg;
 
 use crate::domain::{
-    BrokerNotice, BrokerRequest, BrokerResponse, Caller, Code, ConnId, DataVersion, NameResponse,
-    Registration, StateKind,
+    BrokerNotice, BrokerRequest, BrokerResponse, Code, NameResponse, Registration,
 };
 use crate::flush::Flush;
-use crate::ha::LinkId;
-use crate::ha::master::LinkEnd;
-use crate::ha::slave::SlaveEffect;
 use crate::machine::{Digest, Machine};
 use crate::retention::{Retention, Why};
 
 pub use crate::flush::{FlushPolicy, Pace};
 pub use crate::retention::{Hours, RetentionPolicy};
+use acting::Acting;
+pub use acting::{ActingPolicy, GroupEffect};
 use arrivals::Arrivals;
 use clients::Clients;
 pub use config::{BrokerConfig, BrokerLimits};
+pub use contract::{Effect, Input};
 use follow::Follow;
 use groups::Groups;
 use ha::Ha;
 pub use ha::{HaInput, Role};
+use hand_over::HandOver;
 use hold::Holds;
 use locks::Locks;
 use offsets::Offsets;
@@ -87,84 +93,6 @@ use waiters::Waiters;
 const SCAN_EVERY: Duration = Duration::from_secs(10);
 /// How often queue files are made durable, and the checkpoint moved after them.
 const SYNC_QUEUES_EVERY: Duration = Duration::from_secs(60);
-
-/// What can happen to a broker. Completions of its disk are not listed: it polls them itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// A connection ended.
-    Closed {
-        /// Which.
-        conn: ConnId,
-    },
-    /// A name server answered a registration, or could not be reached: one input for each name
-    /// server and [`Effect::Register`].
-    Registered {
-        /// The version of the topic table that was sent.
-        version: DataVersion,
-        /// The answer; `None`: none came.
-        response: Option<NameResponse>,
-    },
-    /// The master answered what it was asked for, or did not.
-    Fetched {
-        /// Which table.
-        kind: StateKind,
-        /// All of it.
-        json: Option<Bytes>,
-    },
-    /// Something happened on the replication port, or to the master.
-    Ha(HaInput),
-    /// Somebody asks.
-    Request {
-        /// Who.
-        caller: Caller,
-        /// What.
-        request: BrokerRequest,
-    },
-}
-
-/// What a broker asks of its driver.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Send this answer. Spans in it are leased at once: [`Broker::lease`].
-    Answer {
-        /// To whom.
-        caller: Caller,
-        /// Saying what.
-        response: BrokerResponse,
-    },
-    /// Tell a client, one-way.
-    Notify {
-        /// On which connection.
-        conn: ConnId,
-        /// What.
-        notice: BrokerNotice,
-    },
-    /// Send [`Broker::registration`] to every name server.
-    Register,
-    /// Send a slave a frame: these bytes of the log, leased at once; an empty span is a heartbeat.
-    HaFrame {
-        /// On which connection.
-        link: LinkId,
-        /// Which bytes.
-        span: Span,
-    },
-    /// Write what a slave was sent, and close its connection.
-    HaClose {
-        /// Which.
-        link: LinkId,
-        /// Why.
-        why: LinkEnd,
-    },
-    /// As a slave: do this.
-    Master(SlaveEffect),
-    /// Ask the master for a table: [`Input::Fetched`] ends it.
-    Fetch {
-        /// Where it answers, `host:port`.
-        master: Text,
-        /// Which.
-        kind: StateKind,
-    },
-}
 
 /// When something is due although nothing happened.
 #[derive(Debug)]
@@ -183,6 +111,8 @@ struct Timers {
 pub struct Broker<D: Disk> {
     config: BrokerConfig,
     booted: Now,
+    /// Where the log ended then.
+    begun: Physical,
     store: Store<D>,
     flush: Flush,
     topics: Topics,
@@ -215,6 +145,8 @@ pub struct Broker<D: Disk> {
     retiring: Option<Why>,
     ha: Ha,
     follow: Follow,
+    acting: Acting,
+    hand_over: HandOver,
     /// Up to where consumers may see: it never goes back.
     confirmed: Confirmed,
 }
@@ -225,8 +157,8 @@ impl<D: Disk> Broker<D> {
         Registration {
             broker: self.config.identity.clone(),
             ha_addr: self.config.ha_addr.clone(),
-            heartbeat_timeout_ms: None,
-            enable_acting_master: Some(false),
+            heartbeat_timeout_ms: self.acting.expiry_ms(),
+            enable_acting_master: Some(self.acting.is_on()),
             data_version: self.topics.registered_version(),
             topics: self.topics.registered(self.config.permission),
         }
@@ -268,6 +200,7 @@ impl<D: Disk> Broker<D> {
     pub fn stop(&mut self, now: Now) -> Result<(), Fault> {
         self.closed_for_sends = Some("the broker is shutting down; send to another");
         self.refuse_parked(Code::ServiceNotAvailable, "the broker is shutting down");
+        self.end_hand_over(now);
         // Whatever the medium says: what was answered goes to its file, as without a pool.
         self.store.commit();
         // One fault does not keep the rest from being saved; the first one is reported.
@@ -325,6 +258,7 @@ impl<D: Disk> Broker<D> {
         }
         self.advance_ha(now);
         self.ask_master(now.mono);
+        self.ask_slaves(now);
         self.store.tend_index();
         self.confirm(now.mono);
         self.answer_waiters(now);
@@ -364,11 +298,16 @@ impl<D: Disk> Broker<D> {
             self.store.retry_room();
             self.take_pieces(now);
         }
-        if self.register_now || self.timers.register <= now.mono {
+        let is_due = self.register_now || self.timers.register <= now.mono;
+        if is_due && self.hand_over.is_done() {
             self.register_now = false;
             self.timers.register = now.mono.after(self.config.register_every);
             self.readiness.registering(now.mono, self.topics.registered_version().counter);
             self.outbox.push_back(Effect::Register);
+            self.acting.registering(now.mono);
+        }
+        while let Some(effect) = self.acting.poll(now.mono) {
+            self.outbox.push_back(Effect::Group(effect));
         }
     }
 
@@ -403,6 +342,9 @@ impl<D: Disk> Machine for Broker<D> {
             }
             Input::Fetched { kind, json } => self.fetched(now, kind, json.as_ref()),
             Input::Ha(input) => self.replicate(now, input),
+            Input::Members { name_server, response } => {
+                self.watched(now.mono, name_server, response);
+            }
             Input::Request { caller, request } => match request {
                 BrokerRequest::Send(send) => self.send(now, caller, send),
                 BrokerRequest::Pull(pull) => self.pull(now, caller, pull),
@@ -425,8 +367,10 @@ impl<D: Disk> Machine for Broker<D> {
     fn deadline(&self) -> Option<Mono> {
         let timers = &self.timers;
         [
-            Some(timers.scan.min(timers.register).min(timers.save_offsets)),
-            Some(timers.sync_queues),
+            Some(timers.scan.min(timers.save_offsets).min(timers.sync_queues)),
+            self.hand_over.is_done().then_some(timers.register),
+            self.acting.deadline(),
+            self.hand_over.deadline(&self.acting),
             timers.room,
             (self.topics.version().wants_save() || self.groups.version().wants_save())
                 .then_some(timers.save),
@@ -469,6 +413,8 @@ impl<D: Disk> Machine for Broker<D> {
         self.offsets.digest(into);
         self.clients.digest(into);
         self.locks.digest(into);
+        self.acting.digest(into);
+        self.hand_over.digest(into);
         self.holds.digest(into);
         into.number(self.waiters.len() as u64);
         into.number(self.parked.len() as u64);

@@ -1,9 +1,9 @@
 //! The name server: who is alive, and who has which topic.
 //!
 //! State: the table of broker groups and their topics, the live entry of each broker address,
-//! and the KV configuration. Inputs: requests and closed connections. Effects: answers, and "the
-//! KV configuration changed, keep it". Name servers do not talk to each other; brokers register
-//! with every one (broker-behaviour.md 1).
+//! and the KV configuration. Inputs: requests and closed connections. Effects: answers, notices to
+//! brokers whose group has another smallest id, and "the KV configuration changed, keep it". Name
+//! servers do not talk to each other; brokers register with every one (broker-behaviour.md 1).
 
 mod kv;
 mod registration;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::{Mono, Now};
 
-use crate::domain::{Caller, Code, ConnId, NameRequest, NameResponse};
+use crate::domain::{Caller, Code, ConnId, MinIdChange, NameRequest, NameResponse};
 use crate::machine::{Digest, Machine};
 
 pub use kv::KvConfig;
@@ -39,6 +39,9 @@ pub struct NameServerConfig {
     pub delete_absent_topics: bool,
     /// Show the smallest id of a group in place of a lost master (`supportActingMaster`).
     pub acting_master: bool,
+    /// Tell the members of a group that may have an acting master when their smallest id changes
+    /// (`notifyMinBrokerIdChanged`).
+    pub notify_min_id: bool,
     /// Most brokers kept; a registration beyond is refused.
     pub max_brokers: usize,
     /// Most topics kept; a registration beyond is refused.
@@ -54,6 +57,7 @@ impl Default for NameServerConfig {
             return_order_topics: true,
             delete_absent_topics: false,
             acting_master: false,
+            notify_min_id: false,
             max_brokers: 10_000,
             max_topics: 1_000_000,
         }
@@ -87,6 +91,13 @@ pub enum Effect {
         /// Saying what.
         response: NameResponse,
     },
+    /// Tell these brokers, one-way, where clients reach them.
+    Notify {
+        /// `host:port` of each.
+        to: Vec<Text>,
+        /// What.
+        change: MinIdChange,
+    },
     /// [`NameServer::kv`] changed: replace its file.
     SaveKv,
 }
@@ -107,8 +118,8 @@ impl NameServer {
     pub fn new(config: NameServerConfig, kv: KvConfig, now: Now) -> Self {
         Self {
             next_scan: now.mono.after(config.scan_every),
+            table: Table::new(config.notify_min_id),
             config,
-            table: Table::default(),
             kv,
             kv_changed: false,
             answers: VecDeque::new(),
@@ -238,6 +249,9 @@ impl Machine for NameServer {
         // Kept before it is acknowledged to be: the driver does effects in order.
         if std::mem::take(&mut self.kv_changed) {
             return Some(Effect::SaveKv);
+        }
+        if let Some((to, change)) = self.table.next_change() {
+            return Some(Effect::Notify { to, change });
         }
         let (caller, response) = self.answers.pop_front()?;
         Some(Effect::Answer { caller, response })

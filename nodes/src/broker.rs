@@ -50,7 +50,7 @@ pub async fn run(args: &BrokerArgs) -> Result<(), Failure> {
     });
     let mut broker = broker;
     // A slave whose log is not its master's starts anew with what is.
-    while let Some(parting) = broker.serve(&mut stop).await?.filter(|_| !is_over.get()) {
+    while let Some(parting) = Box::pin(broker.serve(&mut stop)).await?.filter(|_| !is_over.get()) {
         part_log(&conf, parting)?;
         broker = Broker::open(&conf).await?;
     }

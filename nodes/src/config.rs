@@ -5,6 +5,7 @@
 //! | [`properties`] | `key=value` text as Java reads it, each value with its line |
 //! | [`value`] | words that become numbers, switches and addresses, or say what was expected |
 //! | [`broker`], [`namesrv`] | the known keys, as tables: name, default, meaning, field |
+//! | [`acting`] | the keys of groups that act for their master |
 //! | [`ha`] | the keys of replication |
 //! | [`connections`] | the keys that both have: bounds of connections |
 //! | [`memory`] | how a broker's CommitLog lies in memory |
@@ -15,6 +16,7 @@
 //! A bad value is an error with its line. An unknown key is a warning that names the nearest known
 //! one; a key of Apache's that has no effect here is a warning too: an existing file works.
 
+pub mod acting;
 pub mod broker;
 pub mod connections;
 mod crc;

@@ -327,7 +327,7 @@ impl<'a> World<'a> {
                 let parcels = self.wires.report(self.now, at, position);
                 self.carry(parcels);
             }
-            Effect::Fetch { .. } | Effect::Notify { .. } | Effect::Register => {}
+            Effect::Group(_) | Effect::Notify { .. } | Effect::Register => {}
         }
         Ok(())
     }

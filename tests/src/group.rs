@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::process::{Hotfire, PATIENCE, free_port};
+use crate::process::{Ended, Hotfire, PATIENCE, free_port};
 use crate::proxy::Proxy;
 use crate::wire::{Client, Message};
 
@@ -24,8 +24,34 @@ pub struct Node {
     process: Option<Hotfire>,
 }
 
+/// A name server, on a port of its own.
+pub struct Names {
+    /// Where it answers.
+    pub port: u16,
+    _process: Hotfire,
+}
+
+impl Names {
+    /// Starts one with these further lines in its file, which lies in `dir` under `name`.
+    pub fn start(dir: &Path, name: &str, lines: &str) -> Self {
+        let port = free_port();
+        let (conf, kv) = (dir.join(format!("{name}.conf")), dir.join(format!("{name}.json")));
+        let text = format!(
+            "bindAddress=127.0.0.1\nlistenPort={port}\nkvConfigPath={}\n{lines}\n",
+            kv.display()
+        );
+        fs::write(&conf, text).expect("written");
+        let conf = conf.to_str().expect("a printable temporary directory");
+        let mut process = Hotfire::start(["namesrv", "-c", conf]);
+        process.wait_for_log("is ready on");
+        Self { port, _process: process }
+    }
+}
+
 impl Node {
-    fn new(dir: &Path, name: &str, lines: &str) -> Self {
+    /// One that is down yet: its files lie in `dir` under `name`, and these are further lines of
+    /// its `broker.conf`.
+    pub fn new(dir: &Path, name: &str, lines: &str) -> Self {
         let (port, ha_port, root) = (free_port(), free_port(), dir.join(name));
         let conf = dir.join(format!("{name}.conf"));
         let text = format!(
@@ -56,6 +82,11 @@ impl Node {
         self.process.as_mut().expect("it runs")
     }
 
+    /// An operator's SIGTERM, and how it ended.
+    pub fn stop(&mut self) -> Ended {
+        self.process.take().expect("it runs").stop()
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         self.process.take().expect("it runs").kill();
@@ -79,26 +110,22 @@ pub struct Group {
     pub slave: Node,
     /// The wire between them.
     pub wire: Proxy,
-    _names: Hotfire,
+    /// Knows them.
+    pub names: Names,
     _dir: tempfile::TempDir,
 }
 
 impl Group {
     /// Starts a master with these further lines in its `broker.conf`; the slave gets the second.
     pub fn start(master: &str, slave: &str) -> Self {
+        Self::start_with("", master, slave)
+    }
+
+    /// The same, with further lines in the name server's file.
+    pub fn start_with(names: &str, master: &str, slave: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let names_port = free_port();
-        let names_conf = dir.path().join("names.conf");
-        let kv = dir.path().join("kv.json");
-        let text = format!(
-            "bindAddress=127.0.0.1\nlistenPort={names_port}\nkvConfigPath={}\n",
-            kv.display()
-        );
-        fs::write(&names_conf, text).expect("written");
-        let conf = names_conf.to_str().expect("a printable temporary directory");
-        let mut names = Hotfire::start(["namesrv", "-c", conf]);
-        names.wait_for_log("is ready on");
-        let told = format!("namesrvAddr=127.0.0.1:{names_port}");
+        let names = Names::start(dir.path(), "names", names);
+        let told = format!("namesrvAddr=127.0.0.1:{}", names.port);
         let mut master = Node::new(dir.path(), "master", &format!("brokerId=0\n{told}\n{master}"));
         master.start();
         let wire = Proxy::to(master.ha_port);
@@ -108,7 +135,7 @@ impl Group {
         );
         let mut slave = Node::new(dir.path(), "slave", &lines);
         slave.start();
-        Self { master, slave, wire, _names: names, _dir: dir }
+        Self { master, slave, wire, names, _dir: dir }
     }
 
     /// Waits until both logs are the same, byte for byte.

@@ -18,6 +18,22 @@ pub mod code {
     pub const MAX_OFFSET: i32 = 30;
     /// PULL_MESSAGE
     pub const PULL: i32 = 11;
+    /// QUERY_CONSUMER_OFFSET
+    pub const QUERY_OFFSET: i32 = 14;
+    /// UPDATE_CONSUMER_OFFSET
+    pub const UPDATE_OFFSET: i32 = 15;
+    /// HEART_BEAT
+    pub const HEARTBEAT: i32 = 34;
+    /// NOTIFY_CONSUMER_IDS_CHANGED, of a broker
+    pub const CONSUMER_IDS_CHANGED: i64 = 40;
+    /// LOCK_BATCH_MQ
+    pub const LOCK: i32 = 41;
+    /// UNLOCK_BATCH_MQ
+    pub const UNLOCK: i32 = 42;
+    /// REGISTER_BROKER
+    pub const REGISTER_BROKER: i64 = 103;
+    /// UNREGISTER_BROKER
+    pub const UNREGISTER_BROKER: i64 = 104;
     /// SEND_MESSAGE_V2
     pub const SEND: i32 = 310;
 }

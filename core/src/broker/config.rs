@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hotfire_storage::text::Text;
 
+use super::acting::ActingPolicy;
 use super::ha::Role;
 use crate::domain::BrokerIdentity;
 use crate::flush::FlushPolicy;
@@ -73,6 +74,8 @@ pub struct BrokerConfig {
     pub flush: FlushPolicy,
     /// Master or slave, and how.
     pub role: Role,
+    /// Does the group act for its master when that is gone, and how (`enableSlaveActingMaster`)?
+    pub acting: Option<ActingPolicy>,
     /// When old files go.
     pub retention: RetentionPolicy,
     /// Hold a pull that finds nothing (`longPollingEnable`).
@@ -113,6 +116,7 @@ impl BrokerConfig {
             max_message_size: 4 << 20,
             flush: FlushPolicy::default(),
             role: Role::Master(MasterPolicy::default()),
+            acting: None,
             retention: RetentionPolicy::default(),
             long_polling: true,
             short_polling: Duration::from_secs(1),

@@ -1,5 +1,10 @@
 //! What a slave takes over from its master besides the log: topics, groups, consumer offsets
 //! (broker-behaviour.md 9.4). Asked for as documents, and kept as if they were its own.
+//!
+//! In a group with acting masters offsets also come back from slaves: see `hand_over`. There a
+//! slave takes its master's word for how far groups are, be it less than it knew, or what an
+//! operator took back would return with the next start of the master. But what it was told itself
+//! stays, until the master is as far.
 
 use std::time::Duration;
 
@@ -9,7 +14,7 @@ use hotfire_storage::seam::Disk;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::{Mono, Now};
 
-use super::{Broker, Effect, state};
+use super::{Broker, Effect, GroupEffect, state};
 use crate::domain::{BrokerResponse, NameResponse, StateKind};
 
 /// How often they are asked for. A consumer that turns to the slave repeats what the master was
@@ -54,6 +59,15 @@ impl<D: Disk> Broker<D> {
         }
     }
 
+    /// Name servers say that the master answers there, or that there is none.
+    pub(super) fn follow_member(&mut self, master: Option<Text>) {
+        if self.follow.master != master {
+            // One that comes back may have its replication port elsewhere: the answer tells.
+            self.register_now |= master.is_some();
+            self.follow.master = master;
+        }
+    }
+
     /// Asks for all documents, if it is time.
     pub(super) fn ask_master(&mut self, now: Mono) {
         if self.follow.next > now {
@@ -63,13 +77,17 @@ impl<D: Disk> Broker<D> {
         self.follow.next = now.after(if self.follow.asked > 0 { PATIENCE } else { EVERY });
         self.follow.asked = StateKind::FOLLOWED.len();
         let asked = StateKind::FOLLOWED.into_iter();
-        self.outbox.extend(asked.map(|kind| Effect::Fetch { master: master.clone(), kind }));
+        let fetch = |kind| Effect::Group(GroupEffect::Fetch { from: master.clone(), kind });
+        self.outbox.extend(asked.map(fetch));
     }
 
     /// The master answered, or did not. What cannot be read changes nothing.
     pub(super) fn fetched(&mut self, now: Now, kind: StateKind, json: Option<&Bytes>) {
+        if !self.ha.is_slave() {
+            return self.fetched_from_slave(now, json);
+        }
         self.follow.asked = self.follow.asked.saturating_sub(1);
-        let (Some(json), true) = (json, self.ha.is_slave()) else { return };
+        let Some(json) = json else { return };
         let taken = match kind {
             StateKind::Topics => TopicTable::parse(json).map(|table| self.take_topics(table)),
             StateKind::Groups => GroupTable::parse(json).map(|table| self.groups.follow(table)),
@@ -94,9 +112,14 @@ impl<D: Disk> Broker<D> {
 
     /// Offsets of queues that are not here yet are taken, too: the log is on its way.
     fn take_offsets(&mut self, table: &OffsetTable) {
+        let is_handed_back = self.acting.is_on();
         for ((topic, group), queues) in state::offsets_of(table) {
             for (queue, next) in queues {
-                self.offsets.advance(&topic, &group, queue, next);
+                if is_handed_back {
+                    self.offsets.follow(&topic, &group, queue, next);
+                } else {
+                    self.offsets.advance(&topic, &group, queue, next);
+                }
             }
         }
         self.offsets.take_light(&table.lmq_offset_table);

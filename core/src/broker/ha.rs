@@ -11,7 +11,7 @@ use hotfire_storage::time::{Mono, Now, Wall};
 use hotfire_storage::{Parting, ReceiveError, Store, opening};
 
 use super::{Broker, Effect};
-use crate::domain::{HaStatus, NameResponse, QueueRef, SendStatus};
+use crate::domain::{BrokerResponse, HaInfo, HaStatus, NameResponse, QueueRef, SendStatus};
 use crate::flush::Flush;
 use crate::ha::master::{Master, MasterEffect, Source};
 use crate::ha::slave::{GivenUp, Own, Slave, SlaveEffect, Step};
@@ -248,6 +248,19 @@ impl<D: Disk> Broker<D> {
             Ha::Master(_) => false,
             Ha::Slave(following) => following.slave.follows(own(&self.store, &self.flush)),
         }
+    }
+
+    /// What a member of the group wants to know of a master; or where one is, as somebody says. Of
+    /// that name servers are asked: a slave follows nobody else's word.
+    pub(super) fn ha_info(&mut self, now: Mono, is_told: bool) -> BrokerResponse {
+        if is_told {
+            self.group_changed(now);
+        }
+        let is_asked = !is_told && !self.ha.is_slave();
+        BrokerResponse::HaInfo(is_asked.then(|| {
+            let (ha_addr, addr) = (self.config.ha_addr.clone(), self.config.identity.addr.clone());
+            Box::new(HaInfo { ha_addr, addr, begun: self.begun })
+        }))
     }
 
     /// How replication stands.

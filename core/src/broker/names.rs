@@ -10,6 +10,8 @@ pub(super) const DEFAULT_TOPIC: &str = "TBW102";
 pub(super) const RETRY_PREFIX: &str = "%RETRY%";
 /// Where messages go that a group failed to consume too often.
 pub(super) const DEAD_LETTER_PREFIX: &str = "%DLQ%";
+/// A topic of a group of brokers, by which its members watch each other.
+pub(super) const SYNC_MEMBER_PREFIX: &str = "rmq_sys_SYNC_BROKER_MEMBER_";
 /// A light queue: messages of other topics, found under one more name.
 pub(super) const LIGHT_PREFIX: &str = "%LMQ%";
 

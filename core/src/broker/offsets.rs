@@ -11,10 +11,19 @@ use super::names;
 use crate::domain::{DataVersion, QueueRef};
 use crate::machine::Digest;
 
-/// Committed offsets by topic, group and queue: the next message to consume.
+/// How far a group is in a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// The next message to consume.
+    pub(super) next: QueueOffset,
+    /// Was that said here? As a slave it is, perhaps, more than the master knows.
+    is_own: bool,
+}
+
+/// Committed offsets by topic, group and queue.
 #[derive(Debug, Default)]
 pub(super) struct Offsets {
-    table: BTreeMap<(Text, Text), BTreeMap<i32, QueueOffset>>,
+    table: BTreeMap<(Text, Text), BTreeMap<i32, Progress>>,
     /// Those of groups that consume light queues as such, by `topic@group`.
     light: BTreeMap<Text, i64>,
     /// Are there such groups?
@@ -31,7 +40,12 @@ impl Offsets {
         has_light: bool,
         version: DataVersion,
     ) -> Self {
-        Self { table, light, has_light, version, changed: false }
+        // Whose word a kept offset was is not known: none is given up for less.
+        let own = |next| Progress { next, is_own: true };
+        let table = table.into_iter().map(|(of, queues)| {
+            (of, queues.into_iter().map(|(queue, next)| (queue, own(next))).collect())
+        });
+        Self { table: table.collect(), light, has_light, version, changed: false }
     }
 
     /// Where they are kept.
@@ -53,7 +67,7 @@ impl Offsets {
         self.version
     }
 
-    pub(super) fn table(&self) -> &BTreeMap<(Text, Text), BTreeMap<i32, QueueOffset>> {
+    pub(super) fn table(&self) -> &BTreeMap<(Text, Text), BTreeMap<i32, Progress>> {
         &self.table
     }
 
@@ -68,15 +82,26 @@ impl Offsets {
             Some(queues) => queues,
             None => self.table.entry((of.topic.detached(), group.detached())).or_default(),
         };
-        self.changed |= queues.insert(of.queue, next) != Some(next);
+        let progress = Progress { next, is_own: true };
+        self.changed |= queues.insert(of.queue, progress).is_none_or(|before| before.next != next);
     }
 
-    /// The master says that a group is so far.
+    /// Another broker says that a group is so far; it may be further.
     pub(super) fn advance(&mut self, topic: &Text, group: &Text, queue: i32, next: QueueOffset) {
         let queues = self.table.entry((topic.clone(), group.clone())).or_default();
         let known = queues.entry(queue).or_default();
-        self.changed |= *known < next;
-        *known = next.max(*known);
+        self.changed |= known.next < next;
+        known.next = next.max(known.next);
+    }
+
+    /// The master says that a group is so far, and knows of all that was said to itself.
+    pub(super) fn follow(&mut self, topic: &Text, group: &Text, queue: i32, next: QueueOffset) {
+        let queues = self.table.entry((topic.clone(), group.clone())).or_default();
+        let known = queues.entry(queue).or_default();
+        if !known.is_own || known.next <= next {
+            self.changed |= known.next != next;
+            *known = Progress { next, is_own: false };
+        }
     }
 
     /// The same of groups of light queues.
@@ -92,11 +117,11 @@ impl Offsets {
     /// appended in their place must be consumed.
     pub(super) fn clamp(&mut self, end_of: impl Fn(&QueueRef) -> Option<QueueOffset>) {
         for ((topic, _), queues) in &mut self.table {
-            for (queue, next) in queues {
+            for (queue, known) in queues {
                 let end = end_of(&QueueRef { topic: topic.clone(), queue: *queue });
                 let end = end.unwrap_or(QueueOffset::ZERO);
-                if *next > end {
-                    *next = end;
+                if known.next > end {
+                    known.next = end;
                     self.changed = true;
                 }
             }
@@ -117,7 +142,8 @@ impl Offsets {
             let next = u64::try_from(*self.light.get(&key)?).ok()?;
             return Some(QueueOffset::new(next));
         }
-        self.table.get(&(of.topic.clone(), group.clone()))?.get(&of.queue).copied()
+        let queues = self.table.get(&(of.topic.clone(), group.clone()))?;
+        queues.get(&of.queue).map(|known| known.next)
     }
 
     /// Is there something to save? Asking takes it: the caller saves it now.
@@ -137,9 +163,9 @@ impl Offsets {
         for ((topic, group), queues) in &self.table {
             into.bytes(topic.as_bytes());
             into.bytes(group.as_bytes());
-            for (queue, next) in queues {
+            for (queue, Progress { next, is_own }) in queues {
                 into.number(u64::from(queue.cast_unsigned()));
-                into.number(next.get());
+                into.number(next.get() << 1 | u64::from(*is_own));
             }
         }
         for (key, next) in &self.light {

@@ -10,11 +10,13 @@ use hotfire_storage::{Opened, Settings, Store, Watch};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
+use super::acting::Acting;
 use super::arrivals::Arrivals;
 use super::clients::{ClientLimits, Clients};
 use super::config::BrokerConfig;
 use super::follow::Follow;
 use super::ha::Ha;
+use super::hand_over::HandOver;
 use super::hold::Holds;
 use super::locks::Locks;
 use super::ready::Readiness;
@@ -58,6 +60,7 @@ impl<D: Disk> Broker<D> {
         let mut rng = Pcg64Mcg::seed_from_u64(config.seed);
         let broker = Self {
             booted: now,
+            begun: store.written().end(),
             flush: machines.flush,
             clients: Clients::new(ClientLimits {
                 groups: config.limits.groups,
@@ -84,6 +87,8 @@ impl<D: Disk> Broker<D> {
             retiring: None,
             ha: machines.ha,
             follow: Follow::new(now.mono),
+            acting: Acting::new(&config, now.mono),
+            hand_over: HandOver::new(&config, now.mono),
             confirmed: Confirmed::upto(store.written().end()),
             readiness: Readiness::new(config.name_servers, topics.registered_version().counter),
             topics,

@@ -165,7 +165,9 @@ impl<D: Disk> Broker<D> {
         if self.config.far_behind.is_some_and(|most| lacks > most) {
             pulled.suggest = far;
         } else if self.ha.is_slave() {
-            if self.has_master() && pulled.code != Code::Success {
+            // Who still knows this slave as its master would come back at once.
+            let is_known = self.acting.is_shown_as_master();
+            if self.has_master() && !is_known && pulled.code != Code::Success {
                 pulled.code = Code::PullRetryImmediately;
             }
         } else {

@@ -5,14 +5,17 @@ use hotfire_storage::seam::Disk;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::{Now, Wall};
 
-use super::Broker;
 use super::names::Refusal;
+use super::{Broker, hand_over};
 use crate::domain::{
     BrokerRequest, BrokerResponse, Caller, Code, Heartbeat, QueueRef, RuntimeInfo,
 };
 
 impl<D: Disk> Broker<D> {
     pub(super) fn serve(&mut self, now: Now, caller: Caller, request: BrokerRequest) {
+        if !self.hand_over.is_done() && hand_over::must_wait(&request) {
+            return self.serve_after_hand_over(caller, request);
+        }
         match self.respond(now, &caller, request) {
             Ok((change, response)) if change > self.ready_upto() => {
                 self.readiness.answer_after(now.mono, change, caller, response);
@@ -47,14 +50,13 @@ impl<D: Disk> Broker<D> {
             BrokerRequest::MaxOffset(of) => {
                 offset(self.visible(&of).map_or(0, |range| range.max.get()))
             }
-            BrokerRequest::MinOffset(of) => {
-                let range = self.store.queue(&of.topic, of.queue);
-                range.map_or(BrokerResponse::Offset(-1), |range| offset(range.min.get()))
-            }
+            BrokerRequest::MinOffset(of) => self.min_offset(&of),
+            BrokerRequest::MinIdChanged(_) => self.group_changed(now.mono),
             BrokerRequest::QueryMessage(query) => self.query(&query)?,
             BrokerRequest::QueryOffset { group, of, zero_if_absent } => {
                 self.query_offset(&group, &of, zero_if_absent)?
             }
+            BrokerRequest::HaInfo { told } => self.ha_info(now.mono, told.is_some()),
             BrokerRequest::HaStatus => BrokerResponse::HaStatus(Box::new(self.ha_status(now))),
             BrokerRequest::RuntimeInfo => BrokerResponse::RuntimeInfo(Box::new(self.runtime(now))),
             BrokerRequest::SearchOffset { of, at, boundary } => {
@@ -150,6 +152,11 @@ impl<D: Disk> Broker<D> {
         }
         let sub_changed = self.clients.heartbeat(now.mono, caller, beat)?;
         Ok((change, BrokerResponse::Heartbeat { sub_changed }))
+    }
+
+    fn min_offset(&self, of: &QueueRef) -> BrokerResponse {
+        let range = self.store.queue(&of.topic, of.queue);
+        range.map_or(BrokerResponse::Offset(-1), |range| offset(range.min.get()))
     }
 
     fn query_offset(

@@ -110,8 +110,8 @@ pub(super) fn groups_json(groups: &Groups) -> Vec<u8> {
 
 pub(super) fn offsets_json(offsets: &Offsets) -> Vec<u8> {
     let table = offsets.table().iter().map(|((topic, group), queues)| {
-        let queues = queues.iter().map(|(queue, next)| {
-            (*queue, i64::try_from(next.get()).expect("offsets stay far below 2^63"))
+        let queues = queues.iter().map(|(queue, known)| {
+            (*queue, i64::try_from(known.next.get()).expect("offsets stay far below 2^63"))
         });
         (OffsetTable::key(topic, group), queues.collect())
     });

@@ -1,3 +1,4 @@
+mod acting;
 mod ha;
 mod pool;
 mod query;
@@ -8,12 +9,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use hotfire_storage::Settings;
 use hotfire_storage::plain::PlainDisk;
-use hotfire_storage::position::{Physical, QueueOffset};
+use hotfire_storage::position::QueueOffset;
 use hotfire_storage::time::Wall;
 
 use super::*;
 use crate::domain::{
-    BrokerId, BrokerIdentity, Language, Pull, PullStatus, Pulled, QueueRef, Send, SendStatus, Sent,
+    BrokerId, BrokerIdentity, Caller, ConnId, Language, Pull, PullStatus, Pulled, QueueRef, Send,
+    SendStatus, Sent,
 };
 
 fn settings() -> Settings {

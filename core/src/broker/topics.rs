@@ -119,6 +119,11 @@ impl Topics {
         topics.built_in(wall, &identity.broker_name, 1, READ | WRITE | INHERIT);
         let reply = format!("{}_REPLY_TOPIC", identity.cluster);
         topics.built_in(wall, &reply, 1, READ | WRITE);
+        if config.acting.is_some() {
+            // Members of Apache's look at its route to see who else lives.
+            let watched = format!("{}{}", names::SYNC_MEMBER_PREFIX, identity.broker_name);
+            topics.built_in(wall, &watched, 1, INHERIT);
+        }
         // The template shrinks to a plain topic when nothing may be created from it.
         let inherit = if config.auto_create_topic { INHERIT } else { 0 };
         let template = Topic::new(config.default_topic_queues, READ | WRITE | inherit);

@@ -8,7 +8,7 @@ use hotfire_storage::position::{Confirmed, Flushed, Physical, QueueOffset, Span,
 use hotfire_storage::text::Text;
 use hotfire_storage::time::Wall;
 
-use super::{Code, HaStatus, MessageQueue, StateKind};
+use super::{Code, HaInfo, HaStatus, MessageQueue, StateKind};
 use crate::flush::FlushFigures;
 
 /// What a stored message's sender was promised, as far as it was kept.
@@ -130,6 +130,8 @@ pub enum BrokerResponse {
     },
     /// 28.
     RuntimeInfo(Box<RuntimeInfo>),
+    /// 906; `None` of a slave.
+    HaInfo(Option<Box<HaInfo>>),
     /// How replication stands.
     HaStatus(Box<HaStatus>),
     /// 10, 310, 320.

@@ -6,6 +6,8 @@ use hotfire_storage::text::Text;
 use hotfire_storage::time::Wall;
 pub use hotfire_storage::{Boundary, KeyKind};
 
+use super::MinIdChange;
+
 /// A queue of a topic on this broker, as requests name it. May not exist.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueRef {
@@ -291,6 +293,8 @@ pub enum BrokerRequest {
     },
     /// 30 GET_MAX_OFFSET.
     MaxOffset(QueueRef),
+    /// 905 NOTIFY_MIN_BROKER_ID_CHANGE, of a name server.
+    MinIdChanged(Box<MinIdChange>),
     /// 31 GET_MIN_OFFSET.
     MinOffset(QueueRef),
     /// 11 PULL_MESSAGE, 361 LITE_PULL_MESSAGE.
@@ -308,6 +312,11 @@ pub enum BrokerRequest {
     },
     /// 28 GET_BROKER_RUNTIME_INFO.
     RuntimeInfo,
+    /// 906 EXCHANGE_BROKER_HA_INFO: where is the master's log, for a member of its group?
+    HaInfo {
+        /// The asker is the master and says it: its replication port, `host:port`.
+        told: Option<Text>,
+    },
     /// How does replication stand?
     HaStatus,
     /// 21, 43, 45, 201, 402: a table, whole; of slaves.

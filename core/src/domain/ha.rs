@@ -34,6 +34,17 @@ pub enum HaStatus {
     },
 }
 
+/// What a master says of itself to members of its group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HaInfo {
+    /// Its replication port, `host:port`.
+    pub ha_addr: Text,
+    /// Where clients reach it.
+    pub addr: Text,
+    /// Where its log ended when it started.
+    pub begun: Physical,
+}
+
 /// A connection of a slave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HaLink {

@@ -111,6 +111,21 @@ pub struct Registration {
     pub topics: Vec<RegisteredTopic>,
 }
 
+/// The smallest id of a group changed (905 NOTIFY_MIN_BROKER_ID_CHANGE, requests.md D).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MinIdChange {
+    /// The group's name.
+    pub broker_name: Text,
+    /// The smallest id now.
+    pub id: BrokerId,
+    /// Who has it, `host:port`.
+    pub addr: Text,
+    /// Who had the smallest before and is gone.
+    pub offline: Option<Text>,
+    /// Who has it now serves its log here, if it has just come.
+    pub ha_addr: Option<Text>,
+}
+
 impl BrokerIdentity {
     /// The same, with bytes of its own ([`Text::detached`]).
     #[must_use]

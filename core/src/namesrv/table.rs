@@ -3,14 +3,14 @@
 //! `groups` (broker name → members), `topics` (topic → broker name → queues) and `live` (cluster,
 //! address → when it was last heard). The list of clusters is derived from `groups`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use hotfire_storage::text::Text;
 use hotfire_storage::time::Mono;
 
 use crate::domain::{
-    BrokerData, BrokerId, BrokerIdentity, ClusterInfo, ConnId, DataVersion, QueueData,
+    BrokerData, BrokerId, BrokerIdentity, ClusterInfo, ConnId, DataVersion, MinIdChange, QueueData,
     RegisteredTopic, Registration, Route,
 };
 use crate::machine::Digest;
@@ -52,9 +52,21 @@ pub(super) struct Table {
     groups: BTreeMap<Text, BrokerData>,
     topics: BTreeMap<Text, BTreeMap<Text, QueueData>>,
     live: BTreeMap<(Text, Text), Live>,
+    /// Whom to tell that a group has another smallest id, if anybody wants to know.
+    changes: Option<VecDeque<(Vec<Text>, MinIdChange)>>,
 }
 
 impl Table {
+    /// An empty one, that takes note of changes of smallest ids or does not.
+    pub(super) fn new(takes_note: bool) -> Self {
+        Self { changes: takes_note.then(VecDeque::new), ..Self::default() }
+    }
+
+    /// The next group that has another smallest id, and its members to be told.
+    pub(super) fn next_change(&mut self) -> Option<(Vec<Text>, MinIdChange)> {
+        self.changes.as_mut()?.pop_front()
+    }
+
     pub(super) fn register(
         &mut self,
         registration: &Registration,
@@ -115,8 +127,13 @@ impl Table {
             enable_acting_master: false,
         });
         group.enable_acting_master = registration.enable_acting_master.unwrap_or(false);
+        let before = group.addrs.keys().next().copied();
         group.addrs.retain(|id, addr| *addr != broker.addr || *id == broker.id);
         group.addrs.insert(broker.id, broker.addr.clone());
+        let is_smaller = before.is_some_and(|before| broker.id < before);
+        if let Some(changes) = self.changes.as_mut().filter(|_| is_smaller) {
+            note(changes, group, None, Some(registration.ha_addr.clone()));
+        }
     }
 
     /// Topics come from the master, or from the smallest id of a group that knows acting masters.
@@ -209,7 +226,11 @@ impl Table {
 
     fn leave_group(&mut self, name: &Text, addr: &str) {
         let Some(group) = self.groups.get_mut(name) else { return };
+        let was_smallest = group.addrs.values().next().is_some_and(|held| held == addr);
         group.addrs.retain(|_, held| held != addr);
+        if let Some(changes) = self.changes.as_mut().filter(|_| was_smallest) {
+            note(changes, group, Some(addr.into()), None);
+        }
         let emptied = group.addrs.is_empty();
         let master_lost =
             group.enable_acting_master && !emptied && !group.addrs.contains_key(&BrokerId::MASTER);
@@ -374,6 +395,23 @@ impl Table {
             into.number(live.last_seen.as_micros());
             into.number(live.conn.0);
         }
+    }
+}
+
+/// Takes note that `group` has another smallest id. Who has just come knows it, and nobody is told
+/// of a group whose members do not act for each other.
+fn note(
+    changes: &mut VecDeque<(Vec<Text>, MinIdChange)>,
+    group: &BrokerData,
+    offline: Option<Text>,
+    ha_addr: Option<Text>,
+) {
+    let Some((id, addr)) = group.addrs.first_key_value() else { return };
+    let told = group.addrs.iter().filter(|(other, _)| offline.is_some() || *other != id);
+    let to: Vec<Text> = told.map(|(_, addr)| addr.clone()).collect();
+    if group.enable_acting_master && !to.is_empty() {
+        let (broker_name, id, addr) = (group.broker_name.clone(), *id, addr.clone());
+        changes.push_back((to, MinIdChange { broker_name, id, addr, offline, ha_addr }));
     }
 }
 

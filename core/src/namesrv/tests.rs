@@ -62,7 +62,7 @@ impl Rig {
             self.0.verify();
             match self.0.poll(at(secs)) {
                 Some(Effect::Answer { response, .. }) => return response,
-                Some(Effect::SaveKv) => {}
+                Some(Effect::Notify { .. } | Effect::SaveKv) => {}
                 None => panic!("every request is answered"),
             }
         }
@@ -210,4 +210,132 @@ fn what_arrives_late_on_a_connection_given_up_changes_nothing() {
     assert!(rig.has_route(3, "v"));
     rig.ask(4, 2, NameRequest::Unregister(registration(0, "h:1", &[], 1).broker));
     assert!(!rig.has_route(4, "t"));
+}
+
+/// A group whose slaves act for their master, on a name server that supports it.
+fn acting_rig() -> Rig {
+    let config =
+        NameServerConfig { acting_master: true, notify_min_id: true, ..Default::default() };
+    Rig(NameServer::new(config, KvConfig::default(), at(0)))
+}
+
+fn acting(id: i64, addr: &str, counter: i64) -> Registration {
+    Registration {
+        enable_acting_master: Some(true),
+        heartbeat_timeout_ms: Some(10_000),
+        ..registration(id, addr, &["t", "rmq_sys_SYNC_BROKER_MEMBER_b"], counter)
+    }
+}
+
+fn unregister(rig: &mut Rig, secs: u64, conn: u64, id: i64, addr: &str) {
+    rig.ask(secs, conn, NameRequest::Unregister(acting(id, addr, 1).broker));
+}
+
+/// What a route says: ids and addresses, and the permission.
+fn shown(rig: &mut Rig, secs: u64, topic: &str) -> (Vec<(i64, String)>, i32) {
+    let answer = rig.ask(secs, 99, NameRequest::Route { topic: topic.into() });
+    let NameResponse::Route(route) = answer else { panic!("{answer:?}") };
+    let addrs = route.brokers[0].addrs.iter().map(|(id, addr)| (id.0, addr.to_string()));
+    (addrs.collect(), route.queues[0].perm)
+}
+
+fn members(list: &[(i64, &str)]) -> Vec<(i64, String)> {
+    list.iter().map(|(id, addr)| (*id, (*addr).to_owned())).collect()
+}
+
+#[test]
+fn the_smallest_slave_is_shown_in_its_lost_masters_place_and_cannot_be_written() {
+    let mut rig = acting_rig();
+    for (id, addr) in [(0_i64, "m:1"), (2, "s:2"), (1, "s:1")] {
+        rig.register(0, id.unsigned_abs() + 1, acting(id, addr, 1));
+    }
+    assert_eq!(shown(&mut rig, 1, "t").1, 6);
+    rig.0.handle(at(2), Input::Closed { conn: ConnId(1) });
+    assert_eq!(shown(&mut rig, 2, "t"), (members(&[(0, "s:1"), (2, "s:2")]), 4));
+    // Members look at this one to see who lives.
+    let watched = shown(&mut rig, 2, "rmq_sys_SYNC_BROKER_MEMBER_b").0;
+    assert_eq!(watched, members(&[(1, "s:1"), (2, "s:2")]));
+    unregister(&mut rig, 3, 2, 1, "s:1");
+    assert_eq!(shown(&mut rig, 3, "t"), (members(&[(0, "s:2")]), 4));
+    // A registration of a slave gives nothing back, its master's does.
+    rig.register(4, 5, acting(1, "s:1", 9));
+    assert_eq!(shown(&mut rig, 4, "t"), (members(&[(0, "s:1"), (2, "s:2")]), 4));
+    rig.register(5, 6, acting(0, "m:1", 1));
+    let all = members(&[(0, "m:1"), (1, "s:1"), (2, "s:2")]);
+    assert_eq!(shown(&mut rig, 5, "t"), (all, 6));
+}
+
+#[test]
+fn a_name_server_that_begins_without_a_master_takes_topics_of_the_prime_slave() {
+    let mut rig = acting_rig();
+    rig.register(0, 1, acting(1, "s:1", 1));
+    assert_eq!(shown(&mut rig, 0, "t"), (members(&[(0, "s:1")]), 4));
+}
+
+#[test]
+fn no_slave_is_shown_in_a_masters_place_unless_both_sides_want_it() {
+    let mut rig = acting_rig();
+    rig.register(0, 1, registration(0, "m:1", &["t", "u"], 1));
+    rig.register(0, 2, registration(1, "s:1", &["t", "u"], 1));
+    rig.0.handle(at(1), Input::Closed { conn: ConnId(1) });
+    assert_eq!(shown(&mut rig, 1, "t"), (members(&[(1, "s:1")]), 6));
+    let mut rig = Rig::new();
+    rig.register(0, 1, acting(0, "m:1", 1));
+    rig.register(0, 2, acting(1, "s:1", 1));
+    rig.0.handle(at(1), Input::Closed { conn: ConnId(1) });
+    assert_eq!(shown(&mut rig, 1, "t"), (members(&[(1, "s:1")]), 4));
+}
+
+#[test]
+fn a_broker_that_asked_for_it_is_dead_after_10_s_of_silence() {
+    let mut rig = acting_rig();
+    rig.register(0, 1, acting(0, "m:1", 1));
+    rig.register(0, 2, acting(1, "s:1", 1));
+    let beat = |addr: &str| NameRequest::BrokerHeartbeat { addr: addr.into(), cluster: "c".into() };
+    for secs in [4, 8] {
+        rig.ask(secs, 1, beat("m:1"));
+        rig.ask(secs, 2, beat("s:1"));
+    }
+    rig.ask(16, 2, beat("s:1"));
+    assert_eq!(shown(&mut rig, 16, "t").0.len(), 2);
+    assert_eq!(shown(&mut rig, 22, "t"), (members(&[(0, "s:1")]), 4));
+}
+
+#[test]
+fn members_are_told_when_the_smallest_id_of_their_group_changes() {
+    let mut rig = acting_rig();
+    let mut told = |secs: u64, input: Input| {
+        rig.0.handle(at(secs), input);
+        let effects = std::iter::from_fn(|| rig.0.poll(at(secs)));
+        let told = effects.filter_map(|effect| match effect {
+            Effect::Notify { to, change } => Some((to, change)),
+            _ => None,
+        });
+        told.collect::<Vec<_>>()
+    };
+    let register = |conn: u64, what: Registration| Input::Request {
+        caller: caller(conn),
+        request: NameRequest::Register(Box::new(what)),
+    };
+    assert_eq!(told(0, register(2, acting(1, "s:1", 1))), []);
+    assert_eq!(told(0, register(3, acting(2, "s:2", 1))), []);
+    let mut change = MinIdChange {
+        broker_name: "b".into(),
+        id: BrokerId(0),
+        addr: "m:1".into(),
+        offline: None,
+        ha_addr: Some("m:12".into()),
+    };
+    let all = vec![Text::from("s:1"), Text::from("s:2")];
+    assert_eq!(told(1, register(1, acting(0, "m:1", 1))), [(all.clone(), change.clone())]);
+    assert_eq!(told(2, register(1, acting(0, "m:1", 2))), []);
+    change = MinIdChange {
+        id: BrokerId(1),
+        addr: "s:1".into(),
+        offline: Some("m:1".into()),
+        ha_addr: None,
+        ..change
+    };
+    assert_eq!(told(3, Input::Closed { conn: ConnId(1) }), [(all, change)]);
+    assert_eq!(told(3, Input::Closed { conn: ConnId(3) }), []);
 }

@@ -7,12 +7,14 @@
 //! | `query` | 12, 33 |
 //! | `consumer` | 34, 35, 38, 40, 41, 42 |
 //! | `offset` | 14, 15, 29, 30, 31, 32 |
-//! | `ha` | 907 |
+//! | `group` | 905 |
+//! | `ha` | 906, 907 |
 //! | `runtime` | 28 |
 //! | `state` | 21, 43, 45, 201, 402 |
 //! | `topic` | 17, 351 |
 
 mod consumer;
+mod group;
 mod ha;
 mod offset;
 mod pull;
@@ -54,6 +56,8 @@ const SEND_MESSAGE_V2: i32 = 310;
 const SEND_BATCH_MESSAGE: i32 = 320;
 const GET_TOPIC_CONFIG: i32 = 351;
 const LITE_PULL_MESSAGE: i32 = 361;
+const NOTIFY_MIN_BROKER_ID_CHANGE: i32 = 905;
+const EXCHANGE_BROKER_HA_INFO: i32 = 906;
 const GET_BROKER_HA_STATUS: i32 = 907;
 
 /// What a request frame asks of a broker. Never fails: what cannot be read is
@@ -75,6 +79,8 @@ pub fn decode_request(header: &Header, body: &Bytes) -> BrokerRequest {
         | GET_MAX_OFFSET
         | GET_MIN_OFFSET
         | GET_EARLIEST_MSG_STORETIME => offset::decode(header),
+        NOTIFY_MIN_BROKER_ID_CHANGE => group::decode(&header.fields),
+        EXCHANGE_BROKER_HA_INFO => Ok(ha::decode_info(&header.fields)),
         GET_BROKER_HA_STATUS => Ok(BrokerRequest::HaStatus),
         GET_BROKER_RUNTIME_INFO => Ok(BrokerRequest::RuntimeInfo),
         UPDATE_AND_CREATE_TOPIC | GET_TOPIC_CONFIG => topic::decode(header),
@@ -126,6 +132,11 @@ pub fn encode_response(
         BrokerResponse::Queried(queried) => query::encode_response(caller, queried, with, into),
         BrokerResponse::Refused { code, remark } => {
             answer(caller, *code, Some(remark), into).finish(Body::None)
+        }
+        BrokerResponse::HaInfo(info) => {
+            let mut head = answer(caller, Code::Success, None, into);
+            ha::put_info(&mut head, info.as_deref());
+            head.finish(Body::None)
         }
         BrokerResponse::HaStatus(status) => {
             answer(caller, Code::Success, None, into).finish(ha::body(status))
@@ -186,10 +197,12 @@ pub fn request_code(request: &BrokerRequest) -> i32 {
         // Not something to ask; a server answers the code 0 as unsupported.
         BrokerRequest::Malformed { .. } => 0,
         BrokerRequest::MaxOffset(_) => GET_MAX_OFFSET,
+        BrokerRequest::MinIdChanged(_) => NOTIFY_MIN_BROKER_ID_CHANGE,
         BrokerRequest::MinOffset(_) => GET_MIN_OFFSET,
         BrokerRequest::Pull(_) => PULL_MESSAGE,
         BrokerRequest::QueryMessage(_) => QUERY_MESSAGE,
         BrokerRequest::QueryOffset { .. } => QUERY_CONSUMER_OFFSET,
+        BrokerRequest::HaInfo { .. } => EXCHANGE_BROKER_HA_INFO,
         BrokerRequest::HaStatus => GET_BROKER_HA_STATUS,
         BrokerRequest::RuntimeInfo => GET_BROKER_RUNTIME_INFO,
         BrokerRequest::SearchOffset { .. } => SEARCH_OFFSET_BY_TIMESTAMP,
@@ -237,6 +250,14 @@ fn put_request(head: &mut HeadWriter<'_>, request: &BrokerRequest) -> Body {
         }
         BrokerRequest::CreateTopic(_) | BrokerRequest::TopicConfig { .. } => {
             topic::put(head, request);
+            Body::None
+        }
+        BrokerRequest::HaInfo { told } => {
+            head.field_if("masterHaAddress", told.as_ref());
+            Body::None
+        }
+        BrokerRequest::MinIdChanged(change) => {
+            group::put(head, change);
             Body::None
         }
         BrokerRequest::Malformed { .. }
@@ -294,6 +315,7 @@ pub fn decode_response(
             let sub_changed = fields.truth_if("IS_SUB_CHANGE").unwrap_or(true);
             BrokerResponse::Heartbeat { sub_changed }
         }
+        EXCHANGE_BROKER_HA_INFO => ha::decode_info_answer(fields)?,
         GET_BROKER_HA_STATUS => ha::decode(body)?,
         GET_CONSUMER_LIST_BY_GROUP => consumer::decode_members(body)?,
         LOCK_BATCH_MQ => consumer::decode_locked(body)?,

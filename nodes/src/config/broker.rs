@@ -7,6 +7,7 @@ use hotfire_core::broker::{BrokerConfig, FlushPolicy, Pace};
 use hotfire_core::domain::{BrokerId, BrokerIdentity};
 use hotfire_storage::text::Text;
 
+use super::acting::{self, ActingConf};
 use super::connections::{Connections, connection_keys};
 use super::crc::{self, CrcConf};
 use super::ha::{self, HaConf};
@@ -97,6 +98,8 @@ pub struct BrokerConf {
     pub client_expiry: Millis,
     /// How the log is replicated.
     pub ha: HaConf,
+    /// Do slaves act for a master that is gone?
+    pub acting: ActingConf,
     /// CRCs of records.
     pub crcs: CrcConf,
     /// What becomes of old messages.
@@ -154,6 +157,7 @@ impl Default for BrokerConf {
             save_offsets_every: Millis(5000),
             client_expiry: Millis(120_000),
             ha: HaConf::default(),
+            acting: ActingConf::default(),
             crcs: CrcConf::default(),
             retention: Retention::default(),
             refused: false,
@@ -210,6 +214,7 @@ impl BrokerConf {
             max_message_size: self.max_message_size,
             flush,
             role: self.duty(),
+            acting: self.acting.policy(),
             retention: self.retention.policy(),
             long_polling: self.long_polling,
             short_polling: self.short_polling.into(),
@@ -249,6 +254,7 @@ impl BrokerConf {
 impl Settings for BrokerConf {
     const KEYS: &'static [&'static [Key<Self>]] = &[
         KEYS,
+        acting::KEYS,
         crc::KEYS,
         ha::KEYS,
         memory::KEYS,
@@ -279,6 +285,7 @@ impl Settings for BrokerConf {
             ));
         }
         self.check_ha()?;
+        self.acting.check()?;
         self.retention.check()
     }
 }
@@ -319,8 +326,7 @@ const KEYS: &[Key<BrokerConf>] = &[
         "storePathCommitLog",
         commit_log,
         value::place,
-        "The CommitLog's directory; elsewhere \
-         than in the root it is reached by a link."
+        "The CommitLog's directory; elsewhere than in the root it is reached by a link."
     )
     .default("`commitlog` in the root")
     .important(),
@@ -329,15 +335,13 @@ const KEYS: &[Key<BrokerConf>] = &[
         "mappedFileSizeCommitLog",
         commit_log_file,
         whole(1 << 20..=1 << 31),
-        "Bytes of a \
-         CommitLog file; fixed for the life of a store."
+        "Bytes of a CommitLog file; fixed for the life of a store."
     ),
     row!(
         "mappedFileSizeConsumeQueue",
         consume_queue_file,
         whole(ENTRY..=1 << 31),
-        "Bytes of a \
-         ConsumeQueue file, rounded up to whole entries of 20."
+        "Bytes of a ConsumeQueue file, rounded up to whole entries of 20."
     ),
     row!("messageIndexEnable", index, switch, "Messages are found by their keys."),
     row!(
@@ -351,29 +355,25 @@ const KEYS: &[Key<BrokerConf>] = &[
         "flushIntervalCommitLog",
         flush_every,
         millis(1..=3_600_000),
-        "ASYNC_FLUSH: time \
-         between looks at what is dirty."
+        "ASYNC_FLUSH: time between looks at what is dirty."
     ),
     row!(
         "flushCommitLogLeastPages",
         flush_pages,
         whole(0..=1 << 20),
-        "ASYNC_FLUSH: dirty pages \
-         of 4 KiB that are worth a sync."
+        "ASYNC_FLUSH: dirty pages of 4 KiB that are worth a sync."
     ),
     row!(
         "flushCommitLogThoroughInterval",
         flush_thorough,
         millis(1..=3_600_000),
-        "ASYNC_FLUSH: \
-         after this long, sync whatever is dirty."
+        "ASYNC_FLUSH: after this long, sync whatever is dirty."
     ),
     row!(
         "syncFlushTimeout",
         sync_timeout,
         millis(1..=3_600_000),
-        "SYNC_FLUSH: how long a send \
-         waits before it is answered FLUSH_DISK_TIMEOUT."
+        "SYNC_FLUSH: how long a send waits before it is answered FLUSH_DISK_TIMEOUT."
     ),
     row!("brokerPermission", permission, value::permission, "2 write, 4 read, 6 both."),
     row!("autoCreateTopicEnable", auto_create_topic, switch, "Create a topic on the first send.")
@@ -382,23 +382,20 @@ const KEYS: &[Key<BrokerConf>] = &[
         "autoCreateSubscriptionGroup",
         auto_create_group,
         switch,
-        "Create a consumer group when \
-         it first appears."
+        "Create a consumer group when it first appears."
     )
     .important(),
     row!(
         "defaultTopicQueueNums",
         default_topic_queues,
         whole(1..=16_384),
-        "Queues of the \
-         template of automatic topics."
+        "Queues of the template of automatic topics."
     ),
     row!(
         "maxMessageSize",
         max_message_size,
         whole(1..=15 << 20),
-        "Largest body in bytes; a frame \
-         ends at 16 MiB."
+        "Largest body in bytes; a frame ends at 16 MiB."
     ),
     row!("messageDelayLevel", delay_levels, value::delays, "Delays of the levels, from 1.")
         .pending("delayed messages are not implemented yet"),
@@ -407,29 +404,25 @@ const KEYS: &[Key<BrokerConf>] = &[
         "shortPollingTimeMills",
         short_polling,
         millis(1..=3_600_000),
-        "How long to hold it when \
-         long polling is off."
+        "How long to hold it when long polling is off."
     ),
     row!(
         "registerNameServerPeriod",
         register_every,
         millis(10_000..=60_000),
-        "How often name \
-         servers are told, change or not."
+        "How often name servers are told, change or not."
     ),
     row!(
         "flushConsumerOffsetInterval",
         save_offsets_every,
         millis(1..=3_600_000),
-        "How often \
-         consumer offsets are saved."
+        "How often consumer offsets are saved."
     ),
     row!(
         "channelExpiredTimeout",
         client_expiry,
         millis(1000..=86_400_000),
-        "Silence after which \
-         a client is gone."
+        "Silence after which a client is gone."
     ),
     row!("aclEnable", refused, value::off, "Only `false`: there is no access control yet."),
     row!("authenticationEnabled", refused, value::off, "Only `false`, as aclEnable."),
@@ -439,57 +432,49 @@ const KEYS: &[Key<BrokerConf>] = &[
         "enableDLegerCommitLog",
         refused,
         value::off,
-        "Only `false`: a CommitLog in DLedger's \
-         format is not read."
+        "Only `false`: a CommitLog in DLedger's format is not read."
     ),
     row!("maxTopics", limits.topics, whole(1..=10_000_000), "Hotfire's own: most topics."),
     row!(
         "maxGroups",
         limits.groups,
         whole(1..=10_000_000),
-        "Hotfire's own: most consumer groups, \
-         and most producer groups."
+        "Hotfire's own: most consumer groups, and most producer groups."
     ),
     row!(
         "maxClientsPerGroup",
         limits.clients_per_group,
         whole(1..=1_000_000),
-        "Hotfire's own: \
-         most clients of one group."
+        "Hotfire's own: most clients of one group."
     ),
     row!(
         "maxQueuesPerTopic",
         limits.queues_per_topic,
         whole(1..=65_536),
-        "Hotfire's own: most \
-         queues of one topic."
+        "Hotfire's own: most queues of one topic."
     ),
     row!(
         "maxWaitingPulls",
         limits.waiting_pulls,
         whole(1..=10_000_000),
-        "Hotfire's own: most \
-         pulls held until a message arrives."
+        "Hotfire's own: most pulls held until a message arrives."
     ),
     row!(
         "maxWaitingSends",
         limits.waiting_sends,
         whole(1..=10_000_000),
-        "Hotfire's own: most \
-         sends that wait for a sync or for the next file."
+        "Hotfire's own: most sends that wait for a sync or for the next file."
     ),
     row!(
         "maxParkedBytes",
         limits.parked_bytes,
         whole(1 << 20..=1 << 40),
-        "Hotfire's own: most \
-         bytes of sends that wait for the next file."
+        "Hotfire's own: most bytes of sends that wait for the next file."
     ),
     row!(
         "maxBatchMessages",
         limits.batch_messages,
         whole(1..=1_000_000),
-        "Hotfire's own: most \
-         messages of one batch."
+        "Hotfire's own: most messages of one batch."
     ),
 ];

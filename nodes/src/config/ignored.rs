@@ -6,8 +6,8 @@ pub const BROKER: &str = "\
     accessKey allowRecallWhenBrokerNotWriteable appendAckAsync appendCkAsync asyncSendEnable \
     autoDeleteUnusedStats bridge2RemoteBroker broadcastOffsetExpireMaxSecond \
     broadcastOffsetExpireSecond brokerConfigPath brokerElectionPriority brokerFastFailureEnable \
-    brokerHeartbeatInterval brokerNotActiveTimeoutMillis brokerTopicEnable \
-    channelExpiredCheckInterval checkSyncStateSetPeriod clearRetryTopicWhenDeleteTopic \
+    brokerTopicEnable channelExpiredCheckInterval checkSyncStateSetPeriod \
+    clearRetryTopicWhenDeleteTopic \
     clientManageThreadPoolNums clientManagerThreadPoolQueueCapacity clusterTopicEnable \
     coldCtrStrategyEnable coldDataFlowControlEnable commercialBaseCount commercialBigCount \
     commercialEnable commercialSizePerMsg commercialTimerCount commercialTransCount \
@@ -21,8 +21,8 @@ pub const BROKER: &str = "\
     enableNotifyBeforePopCalculateLag enablePopBatchAck enablePopBufferMerge enablePopLog \
     enablePopLogPrint enablePopMessageThreshold enablePropertyFilter enableRegisterProducer \
     enableRemoteEscape enableRequestCodeBlockList enableRetryTopicV2 enableSingleTopicRegister \
-    enableSkipLongAwaitingAck enableSlaveActingMaster enableSplitMetadata \
-    enableSplitRegistration endTransactionPoolQueueCapacity endTransactionThreadPoolNums \
+    enableSkipLongAwaitingAck enableSplitMetadata enableSplitRegistration \
+    endTransactionPoolQueueCapacity endTransactionThreadPoolNums \
     estimateAccumulation expectConsumerNumUseFilter fastFailIfNoBufferInStorePool \
     fetchNameSrvAddrByDnsLookup fetchNamesrvAddrByAddressServer fetchNamesrvAddrByDnsLookup \
     filterDataCleanTimeSpan filterServerNums filterSupportRetry \
@@ -49,7 +49,7 @@ pub const BROKER: &str = "\
     sendHeartbeatTimeoutMillis sendMessageThreadPoolNums sendThreadPoolQueueCapacity \
     serverLoadBalancerEnable shutdownWaitTimeSeconds skipPreOnline \
     splitMetadataSize splitRegistrationSize startAcceptSendRequestTimeStamp \
-    storeReplyMessageEnable subscriptionExpiredTimeout syncBrokerMemberGroupPeriod \
+    storeReplyMessageEnable subscriptionExpiredTimeout \
     syncBrokerMetadataPeriod syncControllerMetadataPeriod traceOn traceTopicEnable \
     trackUnusedConsumer transactionCheckInterval transactionCheckMax \
     transactionMetricFlushInterval transactionOpBatchInterval transactionOpMsgMaxSize \
@@ -128,5 +128,5 @@ pub const REMOTING: &str = "\
 pub const NAMESRV: &str = "\
     clientRequestThreadPoolNums clientRequestThreadPoolQueueCapacity clusterTest configBlackList \
     configStorePath defaultThreadPoolNums defaultThreadPoolQueueCapacity enableAllTopicList \
-    enableTopicList needWaitForService notifyMinBrokerIdChanged productEnvName rocketmqHome \
-    unRegisterBrokerQueueCapacity waitSecondsForService";
+    enableTopicList needWaitForService productEnvName rocketmqHome unRegisterBrokerQueueCapacity \
+    waitSecondsForService";

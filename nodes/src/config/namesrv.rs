@@ -31,6 +31,8 @@ pub struct NamesrvConf {
     pub delete_absent_topics: bool,
     /// Show the smallest id of a group in place of a lost master.
     pub acting_master: bool,
+    /// Tell brokers when the smallest id of their group changes.
+    pub notify_min_id: bool,
     /// Most brokers.
     pub max_brokers: usize,
     /// Most topics.
@@ -53,6 +55,7 @@ impl Default for NamesrvConf {
             return_order_topics: machine.return_order_topics,
             delete_absent_topics: machine.delete_absent_topics,
             acting_master: machine.acting_master,
+            notify_min_id: machine.notify_min_id,
             max_brokers: machine.max_brokers,
             max_topics: machine.max_topics,
             connections: Connections::default(),
@@ -70,6 +73,7 @@ impl NamesrvConf {
             return_order_topics: self.return_order_topics,
             delete_absent_topics: self.delete_absent_topics,
             acting_master: self.acting_master,
+            notify_min_id: self.notify_min_id,
             max_brokers: self.max_brokers,
             max_topics: self.max_topics,
             ..NameServerConfig::default()
@@ -132,8 +136,14 @@ const KEYS: &[Key<NamesrvConf>] = &[
         "supportActingMaster",
         acting_master,
         switch,
-        "Show the smallest id of a group in place \
-         of a lost master."
+        "Show the smallest id of a group in place of a lost master, to be read from, if its \
+         brokers have enableSlaveActingMaster."
+    ),
+    row!(
+        "notifyMinBrokerIdChanged",
+        notify_min_id,
+        switch,
+        "Tell the brokers of such a group at once when its smallest id changes."
     ),
     row!(
         "enableControllerInNamesrv",

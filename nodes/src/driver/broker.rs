@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use hotfire_core::broker::{Broker, Effect, HaInput, Input};
+use hotfire_core::broker::{Broker, Effect, GroupEffect, HaInput, Input};
 use hotfire_core::domain::BrokerRequest;
 use hotfire_core::ha::slave::SlaveEffect;
 use hotfire_net::codec::broker::{self as codec, Answering};
@@ -107,10 +107,7 @@ impl<D: Disk> Node for Serving<D> {
             Some(Arrival::Request { caller, request }) => Some(Input::Request { caller, request }),
             None => match self.registrar.next_outcome() {
                 Some((version, response)) => Some(Input::Registered { version, response }),
-                None => match self.fetcher.next_outcome() {
-                    Some((kind, json)) => Some(Input::Fetched { kind, json }),
-                    None => self.next_ha().map(Input::Ha),
-                },
+                None => self.next_of_group(),
             },
         }
     }
@@ -145,7 +142,15 @@ impl<D: Disk> Node for Serving<D> {
             Effect::Master(SlaveEffect::Connect { master }) => {
                 self.master.connect(master.to_string());
             }
-            Effect::Fetch { master, kind } => self.fetcher.fetch(master.to_string(), kind),
+            Effect::Group(GroupEffect::Beat) => {
+                self.registrar.beat(&self.broker.config().identity);
+            }
+            Effect::Group(GroupEffect::Fetch { from, kind }) => {
+                self.fetcher.fetch(from.to_string(), kind);
+            }
+            Effect::Group(GroupEffect::Watch { name_server }) => {
+                self.registrar.watch(name_server, &self.broker.config().identity);
+            }
             Effect::Master(SlaveEffect::Disconnect) => self.master.disconnect(),
             Effect::Master(SlaveEffect::Report(position)) => self.master.report(position),
         }
@@ -153,6 +158,17 @@ impl<D: Disk> Node for Serving<D> {
 }
 
 impl<D: Disk> Serving<D> {
+    /// What others of the group said, or name servers of it.
+    fn next_of_group(&mut self) -> Option<Input> {
+        if let Some((name_server, response)) = self.registrar.next_members() {
+            return Some(Input::Members { name_server, response });
+        }
+        if let Some((kind, json)) = self.fetcher.next_outcome() {
+            return Some(Input::Fetched { kind, json });
+        }
+        self.next_ha().map(Input::Ha)
+    }
+
     /// What happened to slaves, or to the master. While there is no room for the master's bytes
     /// they are not read.
     fn next_ha(&mut self) -> Option<HaInput> {

@@ -1,4 +1,5 @@
-//! Asks a slave's master for tables: one connection, kept while it works.
+//! Asks other brokers of the group for tables: one connection, kept while it works and the same one
+//! is asked. As a rule that is a slave's master.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -12,7 +13,7 @@ use hotfire_net::client::{Client, ClientError, Options};
 use hotfire_net::rt;
 use tokio::sync::Notify;
 
-/// How long the master may take to answer.
+/// How long it may take to answer.
 const ANSWER: Duration = Duration::from_secs(6);
 
 /// What became of a question.
@@ -36,13 +37,13 @@ impl Fetcher {
         Self { shared: Rc::new(shared) }
     }
 
-    /// Asks `master`, `host:port`. Each question has one outcome.
-    pub(super) fn fetch(&self, master: String, kind: StateKind) {
+    /// Asks `broker`, `host:port`. Each question has one outcome.
+    pub(super) fn fetch(&self, broker: String, kind: StateKind) {
         let shared = Rc::clone(&self.shared);
         rt::spawn_local(async move {
-            let answer = shared.ask(&master, kind).await;
+            let answer = shared.ask(&broker, kind).await;
             if let Err(error) = &answer {
-                tracing::debug!(master, ?kind, %error, "the master does not answer");
+                tracing::debug!(broker, ?kind, %error, "it does not answer");
             }
             shared.outcomes.borrow_mut().push_back((kind, answer.ok()));
             shared.wake.notify_one();
@@ -56,14 +57,14 @@ impl Fetcher {
 }
 
 impl Shared {
-    async fn ask(&self, master: &str, kind: StateKind) -> Result<Bytes, ClientError> {
+    async fn ask(&self, broker: &str, kind: StateKind) -> Result<Bytes, ClientError> {
         let known = self.link.borrow().clone();
-        let known = known.filter(|(addr, client)| addr == master && !client.is_closed());
+        let known = known.filter(|(addr, client)| addr == broker && !client.is_closed());
         let client = if let Some((_, client)) = known {
             client
         } else {
-            let (client, _) = Client::connect(master, Options::default()).await?;
-            *self.link.borrow_mut() = Some((master.to_owned(), client.clone()));
+            let (client, _) = Client::connect(broker, Options::default()).await?;
+            *self.link.borrow_mut() = Some((broker.to_owned(), client.clone()));
             client
         };
         let answer = client.ask_broker(&BrokerRequest::State(kind), ANSWER).await;

@@ -3,10 +3,11 @@
 use std::future::Future;
 
 use bytes::BytesMut;
-use hotfire_core::domain::NameRequest;
+use hotfire_core::domain::{BrokerRequest, MinIdChange, NameRequest, Text};
 use hotfire_core::namesrv::{Effect, Input, KvConfig, NameServer};
-use hotfire_net::codec::namesrv;
-use hotfire_net::rt::TcpListener;
+use hotfire_net::client::{Client, ClientError, Options};
+use hotfire_net::codec::{broker, namesrv};
+use hotfire_net::rt::{self, TcpListener};
 use hotfire_net::server::{Arrival, Limits, Server};
 use tokio::sync::Notify;
 
@@ -78,7 +79,26 @@ impl<S: FnMut(&KvConfig)> Node for Names<S> {
                 let frame = namesrv::encode_response(&caller, &response, &mut self.scratch);
                 self.server.outbox().answer(caller.conn, frame);
             }
+            Effect::Notify { to, change } => {
+                rt::spawn_local(notify(to, change));
+            }
             Effect::SaveKv => (self.save_kv)(self.machine.kv()),
         }
     }
+}
+
+/// Tells brokers, one after the other, where they serve clients: that is where brokers hear of it.
+/// Who cannot be reached looks for itself before long.
+async fn notify(to: Vec<Text>, change: MinIdChange) {
+    let notice = BrokerRequest::MinIdChanged(Box::new(change));
+    for addr in to {
+        if let Err(error) = tell(&addr, &notice).await {
+            tracing::debug!(broker = %addr, %error, "a broker is not told of its group");
+        }
+    }
+}
+
+async fn tell(addr: &str, notice: &BrokerRequest) -> Result<(), ClientError> {
+    let (client, _) = Client::connect(addr, Options::default()).await?;
+    client.tell(|ask, into| broker::encode_request(ask, notice, into))
 }

@@ -1,9 +1,13 @@
-//! Keeps a broker registered: one task and one connection for each name server.
+//! Keeps a broker registered: one task and one connection for each name server. In a group with
+//! acting masters it also says on that connection that the broker lives, and asks for its group.
 //!
 //! Each call of [`Registrar::register`] brings one outcome of each name server, unless a newer
 //! call overtakes it. A registration that failed, or whose connection ended (a name server takes
 //! that for the broker's death), is repeated with back-off until it succeeds; repetitions bring no
 //! outcome. People are told when a name server's state changes, not at each attempt.
+//!
+//! There is never a second connection to a name server: it takes the end of the one that brought
+//! the registration for the broker's death.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -14,8 +18,9 @@ use std::time::Duration;
 
 use hotfire_core::domain::{BrokerIdentity, DataVersion, NameRequest, NameResponse, Registration};
 use hotfire_net::client::{Client, ClientError, Options};
+use hotfire_net::codec::namesrv;
 use hotfire_net::rt;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 /// How long a name server may take to answer.
 const ANSWER: Duration = Duration::from_secs(6);
@@ -29,9 +34,13 @@ const LEAVE: Duration = Duration::from_secs(1);
 /// What became of a registration: the version sent, and the answer, if one came.
 pub(super) type Outcome = (DataVersion, Option<NameResponse>);
 
+/// Who is in the group: which name server says so, and what it says.
+pub(super) type Members = (usize, Option<NameResponse>);
+
 /// The tasks' common end.
 pub(super) struct Registrar {
     shared: Rc<Shared>,
+    links: Vec<Rc<Link>>,
 }
 
 struct Shared {
@@ -39,6 +48,7 @@ struct Shared {
     /// Counts calls of `register`.
     round: Cell<u64>,
     outcomes: RefCell<VecDeque<Outcome>>,
+    members: RefCell<VecDeque<Members>>,
     leaving: RefCell<Option<BrokerIdentity>>,
     /// Something of the above is new to the tasks.
     changed: Notify,
@@ -55,17 +65,19 @@ impl Registrar {
             latest: RefCell::default(),
             round: Cell::new(0),
             outcomes: RefCell::default(),
+            members: RefCell::default(),
             leaving: RefCell::default(),
             changed: Notify::new(),
             wake,
             tasks: Cell::new(name_servers.len()),
             left: Notify::new(),
         });
-        for addr in name_servers {
-            let link = Link { addr, client: None, state: State::Unknown };
-            rt::spawn_local(keep_registered(Rc::clone(&shared), link));
+        let links: Vec<Rc<Link>> =
+            name_servers.into_iter().map(|addr| Rc::new(Link::new(addr))).collect();
+        for link in &links {
+            rt::spawn_local(keep_registered(Rc::clone(&shared), Rc::clone(link)));
         }
-        Self { shared }
+        Self { shared, links }
     }
 
     /// Sends this to every name server.
@@ -78,6 +90,36 @@ impl Registrar {
     /// What became of a registration, if any of it is new.
     pub(super) fn next_outcome(&self) -> Option<Outcome> {
         self.shared.outcomes.borrow_mut().pop_front()
+    }
+
+    /// Says to every name server that there is a connection to that this broker lives.
+    pub(super) fn beat(&self, broker: &BrokerIdentity) {
+        let (addr, cluster) = (broker.addr.clone(), broker.cluster.clone());
+        let beat = NameRequest::BrokerHeartbeat { addr, cluster };
+        for client in self.links.iter().filter_map(|link| link.known()) {
+            // One that takes no more bytes is found by who waits for its answers.
+            let _ = client.tell(|ask, into| namesrv::encode_request(ask, &beat, into));
+        }
+    }
+
+    /// Asks a name server, by its number, who is in the group.
+    pub(super) fn watch(&self, name_server: usize, broker: &BrokerIdentity) {
+        let (shared, link) = (Rc::clone(&self.shared), Rc::clone(&self.links[name_server]));
+        let (cluster, broker_name) = (broker.cluster.clone(), broker.broker_name.clone());
+        let request = NameRequest::MemberGroup { cluster, broker_name };
+        rt::spawn_local(async move {
+            let answer = if shared.is_leaving() { None } else { link.ask(&request).await.ok() };
+            if answer.is_none() {
+                link.lost.notify_one();
+            }
+            shared.members.borrow_mut().push_back((name_server, answer));
+            shared.wake.notify_one();
+        });
+    }
+
+    /// What a name server said, if any of it is new.
+    pub(super) fn next_members(&self) -> Option<Members> {
+        self.shared.members.borrow_mut().pop_front()
     }
 
     /// Registers no more, and takes its leave of every name server that can be reached in time.
@@ -101,8 +143,12 @@ impl Registrar {
 /// A name server as its task knows it.
 struct Link {
     addr: String,
-    client: Option<Client>,
-    state: State,
+    client: RefCell<Option<Client>>,
+    /// One at a time connects.
+    connecting: Mutex<()>,
+    /// Another than the task found the connection dead.
+    lost: Notify,
+    state: Cell<State>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -113,7 +159,7 @@ enum State {
     Unreachable,
 }
 
-async fn keep_registered(shared: Rc<Shared>, mut link: Link) {
+async fn keep_registered(shared: Rc<Shared>, link: Rc<Link>) {
     let mut done = 0;
     let mut pause = PAUSE_LEAST;
     while !shared.is_leaving() {
@@ -137,9 +183,14 @@ async fn keep_registered(shared: Rc<Shared>, mut link: Link) {
             shared.wake.notify_one();
         }
         let again = async {
-            match &link.client {
+            match link.known() {
                 Some(client) if !failed => {
-                    client.closed().await;
+                    tokio::select! {
+                        biased;
+                        () = client.closed() => {}
+                        () = link.lost.notified() => {}
+                    }
+                    drop(client);
                     // One that closes whatever it is told is not told in a loop.
                     rt::sleep(PAUSE_LEAST).await;
                 }
@@ -154,7 +205,7 @@ async fn keep_registered(shared: Rc<Shared>, mut link: Link) {
         pause = if failed { PAUSE_MOST.min(pause * 2) } else { PAUSE_LEAST };
     }
     let broker = shared.leaving.borrow().clone();
-    if let (Some(broker), Some(client)) = (broker, &link.client) {
+    if let (Some(broker), Some(client)) = (broker, link.known()) {
         // Whatever comes of it: the connection's end says the same.
         let _ = client.ask_name_server(&NameRequest::Unregister(broker), LEAVE).await;
     }
@@ -181,26 +232,48 @@ impl Shared {
 }
 
 impl Link {
-    async fn ask(&mut self, request: &NameRequest) -> Result<NameResponse, ClientError> {
-        let client = match self.client.take().filter(|client| !client.is_closed()) {
-            Some(client) => client,
-            None => Client::connect(&self.addr, Options::default()).await?.0,
-        };
+    fn new(addr: String) -> Self {
+        Self {
+            addr,
+            client: RefCell::default(),
+            connecting: Mutex::new(()),
+            lost: Notify::new(),
+            state: Cell::new(State::Unknown),
+        }
+    }
+
+    /// The connection, while it lives.
+    fn known(&self) -> Option<Client> {
+        self.client.borrow().clone().filter(|client| !client.is_closed())
+    }
+
+    async fn connected(&self) -> Result<Client, ClientError> {
+        let _turn = self.connecting.lock().await;
+        if let Some(client) = self.known() {
+            return Ok(client);
+        }
+        let (client, _) = Client::connect(&self.addr, Options::default()).await?;
+        *self.client.borrow_mut() = Some(client.clone());
+        Ok(client)
+    }
+
+    async fn ask(&self, request: &NameRequest) -> Result<NameResponse, ClientError> {
+        let client = self.connected().await?;
         let answer = client.ask_name_server(request, ANSWER).await;
         // A connection that lets a request time out is not trusted with the next.
-        if answer.is_ok() {
-            self.client = Some(client);
+        if answer.is_err() {
+            self.client.borrow_mut().take();
         }
         answer
     }
 
-    fn note(&mut self, outcome: &Result<NameResponse, ClientError>) {
+    fn note(&self, outcome: &Result<NameResponse, ClientError>) {
         let state = match outcome {
             Ok(NameResponse::Refused { .. }) => State::Refused,
             Ok(_) => State::Registered,
             Err(_) => State::Unreachable,
         };
-        if std::mem::replace(&mut self.state, state) == state {
+        if self.state.replace(state) == state {
             return;
         }
         let name_server = &self.addr;

@@ -400,7 +400,7 @@ impl World<'_> {
                 self.net.send(self.now, conn.0, Actor::Broker(at), Parcel::Notice(notice));
                 Ok(())
             }
-            Effect::Fetch { .. }
+            Effect::Group(_)
             | Effect::HaClose { .. }
             | Effect::HaFrame { .. }
             | Effect::Master(_) => unreachable!("nobody follows"),

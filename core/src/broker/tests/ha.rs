@@ -5,7 +5,7 @@ mod opening;
 use hotfire_storage::{Parting, part};
 
 use super::*;
-use crate::domain::Code;
+use crate::domain::{Code, StateKind};
 use crate::ha::slave::SlaveEffect;
 use crate::ha::{LinkId, MasterPolicy, SlavePolicy};
 

@@ -1,17 +1,19 @@
-//! How replication stands: code 907 (requests.md D.1). What the original calls by a name has it
-//! here; `behindMillis` and `maxFlushedOffset` are ours.
+//! How replication stands: code 907 (requests.md D.1), and where a master's log is: code 906
+//! (requests.md D). What the original calls by a name has it here; `behindMillis` and
+//! `maxFlushedOffset` are ours.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotfire_core::domain::{BrokerResponse, HaLink, HaStatus, Text};
+use hotfire_core::domain::{BrokerRequest, BrokerResponse, HaInfo, HaLink, HaStatus, Text};
 use hotfire_storage::position::{Flushed, Physical, Written};
 use hotfire_storage::time::Wall;
 use serde::{Deserialize, Serialize};
 
 use super::DecodeError;
 use crate::codec::body;
-use crate::head_writer::Body;
+use crate::head_writer::{Body, HeadWriter};
+use crate::header::Fields;
 
 #[derive(Serialize, Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
@@ -116,4 +118,26 @@ fn link(of: &Connection) -> Result<HaLink, DecodeError> {
         behind: Duration::from_millis(of.behind_millis),
         in_sync: of.in_sync,
     })
+}
+
+pub(super) fn decode_info(fields: &Fields) -> BrokerRequest {
+    let told = fields.text_if("masterHaAddress").filter(|addr| !addr.is_empty());
+    BrokerRequest::HaInfo { told }
+}
+
+pub(super) fn put_info(head: &mut HeadWriter<'_>, info: Option<&HaInfo>) {
+    let Some(HaInfo { ha_addr, addr, begun }) = info else { return };
+    head.field("masterHaAddress", ha_addr)
+        .show("masterFlushOffset", begun)
+        .field("masterAddress", addr);
+}
+
+/// A slave's answer has no fields.
+pub(super) fn decode_info_answer(fields: &Fields) -> Result<BrokerResponse, DecodeError> {
+    let Some(ha_addr) = fields.text_if("masterHaAddress") else {
+        return Ok(BrokerResponse::HaInfo(None));
+    };
+    let begun = Physical::new(fields.number("masterFlushOffset")?);
+    let info = HaInfo { ha_addr, addr: fields.text("masterAddress")?, begun };
+    Ok(BrokerResponse::HaInfo(Some(Box::new(info))))
 }

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use hotfire_core::domain::{
-    Boundary, ConnId, ConsumeFrom, ConsumeType, ConsumerData, CreateTopic, HaLink, HaStatus,
-    Heartbeat, KeyKind, MessageModel, MessageQueue, Positions, Pull, PullStatus, Pulled, Queried,
-    QueryMessage, QueueRef, RuntimeInfo, Send, SendStatus, Sent, Subscription, Text,
-    TopicDescription,
+    Boundary, BrokerId, ConnId, ConsumeFrom, ConsumeType, ConsumerData, CreateTopic, HaInfo,
+    HaLink, HaStatus, Heartbeat, KeyKind, MessageModel, MessageQueue, MinIdChange, Positions, Pull,
+    PullStatus, Pulled, Queried, QueryMessage, QueueRef, RuntimeInfo, Send, SendStatus, Sent,
+    Subscription, Text, TopicDescription,
 };
 use hotfire_core::flush::FlushFigures;
 use hotfire_storage::position::{Confirmed, Flushed, Physical, QueueOffset, Written};
@@ -109,6 +109,13 @@ fn requests() -> Vec<BrokerRequest> {
         BrokerRequest::Lock { group: "G".into(), client_id: "c".into(), queues: locked() },
         BrokerRequest::Unlock { group: "G".into(), client_id: "c".into(), queues: locked() },
         BrokerRequest::MaxOffset(queue()),
+        BrokerRequest::MinIdChanged(Box::new(MinIdChange {
+            broker_name: "b".into(),
+            id: BrokerId(1),
+            addr: "10.0.0.2:10911".into(),
+            offline: Some("10.0.0.1:10911".into()),
+            ha_addr: None,
+        })),
         BrokerRequest::MinOffset(queue()),
         BrokerRequest::QueryMessage(Box::new(QueryMessage {
             topic: "T".into(),
@@ -120,6 +127,8 @@ fn requests() -> Vec<BrokerRequest> {
             end: Wall::from_millis(i64::MAX),
         })),
         BrokerRequest::QueryOffset { group: "G".into(), of: queue(), zero_if_absent: Some(false) },
+        BrokerRequest::HaInfo { told: None },
+        BrokerRequest::HaInfo { told: Some("10.0.0.1:10912".into()) },
         BrokerRequest::HaStatus,
         BrokerRequest::RuntimeInfo,
         BrokerRequest::SearchOffset { of: queue(), at, boundary: Boundary::Upper },
@@ -274,6 +283,7 @@ fn the_runtime_info_is_a_table_of_texts() {
 #[test]
 fn every_answer_survives_the_wire() {
     let [master, slave] = ha_statuses();
+    let info = HaInfo { ha_addr: "m:2".into(), addr: "m:1".into(), begun: Physical::new(7) };
     let pair = Positions::Many(vec![Physical::new(1024), Physical::new(2048)]);
     let description = TopicDescription {
         topic: "T".into(),
@@ -295,6 +305,8 @@ fn every_answer_survives_the_wire() {
         (10, sent(SendStatus::FlushDiskTimeout, Positions::One(Physical::new(u64::MAX >> 1)))),
         (320, sent(SendStatus::SlaveNotAvailable, pair.clone())),
         (320, sent(SendStatus::FlushSlaveTimeout, pair)),
+        (906, BrokerResponse::HaInfo(None)),
+        (906, BrokerResponse::HaInfo(Some(Box::new(info)))),
         (907, BrokerResponse::HaStatus(Box::new(master))),
         (907, BrokerResponse::HaStatus(Box::new(slave))),
         (28, BrokerResponse::RuntimeInfo(Box::new(runtime(None)))),
