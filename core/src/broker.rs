@@ -7,7 +7,7 @@
 //!
 //! | room | what |
 //! |---|---|
-//! | `send`, `batch`, `waiters` | checked, appended, answered when the promise is kept |
+//! | `send`, `batch`, `unique`, `waiters` | checked, appended, answered when the promise is kept |
 //! | `pull`, `hold`, `arrivals` | looked up, filtered, answered or held |
 //! | `query` | looked up by key |
 //! | `clients`, `locks` | who is connected, who may consume a queue in order |
@@ -46,6 +46,7 @@ mod requests;
 mod send;
 mod state;
 mod topics;
+mod unique;
 mod version;
 mod waiters;
 
@@ -87,6 +88,7 @@ use ready::Readiness;
 use send::Parked;
 pub use state::OpenError;
 use topics::Topics;
+use unique::UniqueKeys;
 use waiters::Waiters;
 
 /// How often silent clients and expired locks are looked for.
@@ -130,8 +132,7 @@ pub struct Broker<D: Disk> {
     timers: Timers,
     register_now: bool,
     rng: Pcg64Mcg,
-    process_number: u32,
-    keys_made: u16,
+    unique_keys: UniqueKeys,
     /// Properties that every message gets, as encoded.
     stamp: Text,
     outbox: VecDeque<Effect>,

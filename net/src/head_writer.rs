@@ -111,11 +111,15 @@ pub struct HeadWriter<'a> {
 impl<'a> HeadWriter<'a> {
     /// Begins a frame behind whatever `into` holds.
     pub fn begin(into: &'a mut BytesMut, prelude: Prelude<'a>) -> Self {
-        into.reserve(HEAD_EXPECTED);
+        // Many heads an allocation, of which what is on its way keeps all.
+        if into.capacity() - into.len() < HEAD_EXPECTED {
+            into.reserve(HEADS_AT_ONCE);
+        }
         let start = into.len();
         into.put_bytes(0, PREFIX);
         if prelude.json {
-            shown(into, format_args!("{{\"code\":{}", prelude.code));
+            into.put_slice(b"{\"code\":");
+            digits(into, prelude.code);
         } else {
             into.put_i16(narrow(prelude.code));
             into.put_u8(prelude.language.0);
@@ -133,7 +137,17 @@ impl<'a> HeadWriter<'a> {
 
     /// Adds a field of text.
     pub fn field(&mut self, key: &str, value: &str) -> &mut Self {
-        self.show(key, value)
+        self.put(
+            key,
+            |into, json| {
+                if json { escape(into, value) } else { into.put_slice(value.as_bytes()) }
+            },
+        )
+    }
+
+    /// Adds a field of a number.
+    pub fn number(&mut self, key: &str, value: impl itoa::Integer) -> &mut Self {
+        self.put(key, |into, _| digits(into, value))
     }
 
     /// Adds a field of text, if there is any.
@@ -146,19 +160,30 @@ impl<'a> HeadWriter<'a> {
 
     /// Adds a field of whatever `value` shows itself as.
     pub fn show(&mut self, key: &str, value: impl fmt::Display) -> &mut Self {
+        self.put(key, |into, json| {
+            if json {
+                write!(Escaping(into), "{value}").expect(BUFFERS_GROW);
+            } else {
+                shown(into, format_args!("{value}"));
+            }
+        })
+    }
+
+    /// Adds a field whose value `write` writes, told whether it is the inside of a JSON string.
+    fn put(&mut self, key: &str, write: impl FnOnce(&mut BytesMut, bool)) -> &mut Self {
         if self.prelude.json {
             let opening = if self.fields == 0 { ",\"extFields\":{\"" } else { ",\"" };
             self.into.put_slice(opening.as_bytes());
             escape(self.into, key);
             self.into.put_slice(b"\":\"");
-            write!(Escaping(self.into), "{value}").expect(BUFFERS_GROW);
+            write(self.into, true);
             self.into.put_u8(b'"');
         } else {
             self.into.put_u16(u16::try_from(key.len()).expect("field names are ours, and short"));
             self.into.put_slice(key.as_bytes());
             let at = self.into.len();
             self.into.put_u32(0);
-            shown(self.into, format_args!("{value}"));
+            write(self.into, false);
             patch(self.into, at, at + 4);
         }
         self.fields += 1;
@@ -175,17 +200,20 @@ impl<'a> HeadWriter<'a> {
             }
             let Prelude { flag, opaque, version, .. } = prelude;
             let language = language_name(prelude.language);
-            shown(
-                into,
-                format_args!(",\"flag\":{flag},\"language\":\"{language}\",\"opaque\":{opaque}"),
-            );
+            into.put_slice(b",\"flag\":");
+            digits(into, flag);
+            into.put_slice(b",\"language\":\"");
+            into.put_slice(language.as_bytes());
+            into.put_slice(b"\",\"opaque\":");
+            digits(into, opaque);
             if let Some(remark) = prelude.remark {
                 into.put_slice(b",\"remark\":\"");
                 escape(into, remark);
                 into.put_u8(b'"');
             }
-            into.put_slice(b",\"serializeTypeCurrentRPC\":\"JSON\"");
-            shown(into, format_args!(",\"version\":{version}}}"));
+            into.put_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+            digits(into, version);
+            into.put_u8(b'}');
         } else {
             patch(into, fields_at - 4, fields_at);
         }
@@ -202,6 +230,7 @@ impl<'a> HeadWriter<'a> {
 
 /// Enough for any answer to a send or a pull.
 const HEAD_EXPECTED: usize = 512;
+const HEADS_AT_ONCE: usize = 16 << 10;
 const BUFFERS_GROW: &str = "a buffer grows, and what we show does not fail";
 
 /// The length of what was written behind `from`, into the four bytes at `at`.
@@ -213,6 +242,10 @@ fn patch(into: &mut BytesMut, at: usize, from: usize) {
 fn length(len: usize) -> u32 {
     let len = u32::try_from(len).ok().filter(|len| *len <= i32::MAX.cast_unsigned());
     len.expect("what we send is bounded long before 2 GiB")
+}
+
+fn digits(into: &mut BytesMut, number: impl itoa::Integer) {
+    into.put_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 fn shown(into: &mut BytesMut, what: fmt::Arguments<'_>) {
@@ -229,7 +262,17 @@ impl Write for Escaping<'_> {
     }
 }
 
+/// Does it stand in a JSON string as it is? Looks at all of it, many bytes at a time.
+fn is_plain(text: &str) -> bool {
+    let is = u8::from;
+    let special = |byte: u8| is(byte < 0x20) | is(byte == b'"') | is(byte == b'\\');
+    text.bytes().fold(0, |any, byte| any | special(byte)) == 0
+}
+
 fn escape(into: &mut BytesMut, text: &str) {
+    if is_plain(text) {
+        return into.put_slice(text.as_bytes());
+    }
     let mut plain: Range<usize> = 0..0;
     for (at, byte) in text.bytes().enumerate() {
         if byte >= 0x20 && byte != b'"' && byte != b'\\' {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
@@ -17,6 +17,11 @@ use crate::rt::{self, Instant};
 
 /// Slices in one vectored write: enough that a system call's cost vanishes among them.
 const SLICES_MAX: usize = 64;
+
+/// Pieces up to so many bytes are copied together: a slice of its own costs as much.
+const COPIED_MAX: usize = 1024;
+/// Room for half a dozen answers.
+const TAIL_EXPECTED: usize = 2048;
 
 /// How long a peer may let us wait.
 #[derive(Clone, Copy, Debug)]
@@ -30,10 +35,43 @@ pub struct Patience {
 /// The queue of one socket. One task writes it; everything is on one thread.
 #[derive(Debug, Default)]
 pub struct OutQueue {
-    pieces: RefCell<VecDeque<Bytes>>,
+    queue: RefCell<Queue>,
     bytes: Cell<usize>,
     finished: Cell<bool>,
     wake: Notify,
+}
+
+/// Pieces in order, and behind them small ones that were copied together: an answer to a send
+/// then costs no slice of its own, and keeps no buffer that it shares with others.
+#[derive(Debug, Default)]
+struct Queue {
+    pieces: VecDeque<Bytes>,
+    tail: BytesMut,
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.tail.is_empty()
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        if piece.len() <= COPIED_MAX {
+            if self.tail.is_empty() {
+                self.tail.reserve(TAIL_EXPECTED);
+            }
+            self.tail.extend_from_slice(&piece);
+        } else {
+            self.end_tail();
+            self.pieces.push_back(piece);
+        }
+    }
+
+    /// Whole: a connection that has nothing to say keeps no buffer.
+    fn end_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.pieces.push_back(std::mem::take(&mut self.tail).freeze());
+        }
+    }
 }
 
 impl OutQueue {
@@ -44,12 +82,12 @@ impl OutQueue {
             return;
         }
         self.bytes.set(self.bytes.get() + frame.wire_len());
-        let mut pieces = self.pieces.borrow_mut();
-        if pieces.is_empty() {
+        let mut queue = self.queue.borrow_mut();
+        if queue.is_empty() {
             self.wake.notify_one();
         }
-        pieces.push_back(frame.head);
-        pieces.extend(frame.body.into_pieces());
+        queue.push(frame.head);
+        frame.body.into_pieces().for_each(|piece| queue.push(piece));
     }
 
     /// Bytes queued and not yet taken by the socket.
@@ -100,9 +138,10 @@ impl OutQueue {
     }
 
     fn take(&self, batch: &mut VecDeque<Bytes>) {
-        let mut pieces = self.pieces.borrow_mut();
-        let count = pieces.len().min(SLICES_MAX);
-        batch.extend(pieces.drain(..count));
+        let mut queue = self.queue.borrow_mut();
+        queue.end_tail();
+        let count = queue.pieces.len().min(SLICES_MAX);
+        batch.extend(queue.pieces.drain(..count));
     }
 }
 

@@ -24,7 +24,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::{BitOr, Range};
 
 pub use draft::{Draft, DraftError, Layout};
-pub use message_id::{offset_message_id, parse_offset_message_id};
+pub use message_id::{hex, offset_message_id, parse_offset_message_id};
 pub use prop_crc::PropCrc;
 
 use crate::position::{Physical, QueueOffset};

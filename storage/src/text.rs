@@ -7,39 +7,43 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 
 /// A shared, immutable string. Compares, hashes and prints as the `str` it holds, so a map keyed
 /// by `Text` is looked up by `&str`.
 #[derive(Clone, Default)]
-pub struct Text(Bytes);
+pub struct Text(ByteString);
 
 impl Text {
     /// Text without a character.
-    pub const EMPTY: Self = Self(Bytes::new());
+    pub const EMPTY: Self = Self(ByteString::new());
 
     /// Text of the program itself.
     pub const fn from_static(text: &'static str) -> Self {
-        Self(Bytes::from_static(text.as_bytes()))
+        Self(ByteString::from_static(text))
     }
 
     /// Takes `bytes` if they are UTF-8, without copying them.
     pub fn from_utf8(bytes: Bytes) -> Result<Self, std::str::Utf8Error> {
-        std::str::from_utf8(&bytes)?;
-        Ok(Self(bytes))
+        ByteString::try_from(bytes).map(Self)
+    }
+
+    /// A part of this text, `part`, sharing its bytes. Panics if it is none.
+    #[must_use]
+    pub fn share(&self, part: &str) -> Self {
+        Self(self.0.slice_ref(part))
     }
 
     /// The same text with bytes of its own: for what outlives the frame it came in, which would
     /// be kept whole otherwise.
     #[must_use]
     pub fn detached(&self) -> Self {
-        Self(Bytes::copy_from_slice(&self.0))
+        Self::from(self.as_str())
     }
 
     /// The characters.
     pub fn as_str(&self) -> &str {
-        // Checked at construction, and `Bytes` is immutable; a second check per access costs
-        // less than the `unsafe` that only the mapped room may hold.
-        std::str::from_utf8(&self.0).expect("checked when the text was built")
+        &self.0
     }
 }
 
@@ -64,37 +68,36 @@ impl AsRef<str> for Text {
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        Self(Bytes::copy_from_slice(text.as_bytes()))
+        Self(ByteString::from(text))
     }
 }
 
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Self(Bytes::from(text))
+        Self(ByteString::from(text))
     }
 }
 
 impl From<Text> for Bytes {
     fn from(text: Text) -> Self {
-        text.0
+        text.0.into_bytes()
     }
 }
 
-// Byte order is the order of `str`, so these need no UTF-8 check.
 impl PartialEq for Text {
     fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
+        self.as_str() == other.as_str()
     }
 }
 impl Eq for Text {}
 impl PartialEq<str> for Text {
     fn eq(&self, other: &str) -> bool {
-        self.0 == other.as_bytes()
+        self.as_str() == other
     }
 }
 impl PartialEq<&str> for Text {
     fn eq(&self, other: &&str) -> bool {
-        self.0 == other.as_bytes()
+        self.as_str() == *other
     }
 }
 impl PartialOrd for Text {
@@ -104,7 +107,7 @@ impl PartialOrd for Text {
 }
 impl Ord for Text {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.cmp(&other.0)
+        self.as_str().cmp(other.as_str())
     }
 }
 impl Hash for Text {

@@ -21,6 +21,7 @@ use super::hold::Holds;
 use super::locks::Locks;
 use super::ready::Readiness;
 use super::send::Parked;
+use super::unique::UniqueKeys;
 use super::waiters::Waiters;
 use super::{Broker, OpenError, SCAN_EVERY, SYNC_QUEUES_EVERY, Timers, disk_use, state};
 use crate::flush::Flush;
@@ -75,9 +76,8 @@ impl<D: Disk> Broker<D> {
             arrivals: Arrivals::new(config.limits.waiting_sends),
             closed_for_sends: None,
             register_now: true,
-            process_number: rng.random(),
+            unique_keys: UniqueKeys::new(config.store_host, rng.random()),
             rng,
-            keys_made: 0,
             stamp: stamp(&config.identity.cluster),
             outbox: VecDeque::new(),
             woken: Vec::new(),

@@ -7,11 +7,10 @@
 //! ```
 
 use std::collections::{BTreeSet, VecDeque};
-use std::fmt::Write;
 use std::time::Duration;
 
 use hotfire_storage::position::{Physical, Span};
-use hotfire_storage::record::properties::{self, INNER_NUM};
+use hotfire_storage::record::properties::{self, INNER_NUM, UNIQ_KEY};
 use hotfire_storage::record::{Draft, SysFlag};
 use hotfire_storage::seam::Disk;
 use hotfire_storage::text::Text;
@@ -20,11 +19,11 @@ use hotfire_storage::{AppendError, Appended};
 use rand::RngExt;
 
 use super::names::{self, Refusal};
+use super::unique::UniqueKey;
 use super::waiters::Awaited;
 use super::{Broker, Effect};
 use crate::domain::{BrokerResponse, Caller, Code, Positions, QueueRef, Send, SendStatus, Sent};
 
-const UNIQ_KEY: &str = "UNIQ_KEY";
 const WAIT: &str = "WAIT";
 /// Properties that ask for what this broker does not do yet: to ignore them would deliver a
 /// message too early, or a half message at all.
@@ -35,6 +34,11 @@ const NOT_YET: [(&str, &str); 5] = [
     ("TIMER_DELAY_MS", "timed messages"),
     ("TIMER_DELIVER_MS", "timed messages"),
 ];
+/// What a send is looked through for before it is taken.
+const ADMITTED_BY: [&str; 1 + NOT_YET.len()] = {
+    let [a, b, c, d, e] = NOT_YET;
+    [INNER_NUM, a.0, b.0, c.0, d.0, e.0]
+};
 /// How long a send waits for room before the client is told to try elsewhere.
 const PARK_MAX: Duration = Duration::from_secs(3);
 
@@ -144,14 +148,13 @@ impl<D: Disk> Broker<D> {
             let chosen = self.rng.random_range(0..write.max(1));
             send.to.queue = i32::try_from(chosen).expect("queue numbers are bounded by config");
         }
-        let is_inner = SysFlag::from_bits(send.sys_flag).has(SysFlag::INNER_BATCH);
-        if is_inner || properties::find(send.properties.as_bytes(), INNER_NUM).is_some() {
+        let [inner, not_yet @ ..] = properties::find_all(send.properties.as_bytes(), ADMITTED_BY);
+        if SysFlag::from_bits(send.sys_flag).has(SysFlag::INNER_BATCH) || inner.is_some() {
             let remark = "whether messages are stored as one, and how many, is for the broker to \
                           say: send a batch to a topic with queue.type=BatchCQ";
             return Err((Code::MessageIllegal, remark.to_owned()));
         }
-        for (property, what) in NOT_YET {
-            let asked = properties::find(send.properties.as_bytes(), property);
+        for ((property, what), asked) in NOT_YET.into_iter().zip(not_yet) {
             if asked.is_some_and(|value| !matches!(value, b"0" | b"false")) {
                 let remark = format!("{property}: {what} are not served by this broker yet");
                 return Err((Code::MessageIllegal, remark));
@@ -250,17 +253,15 @@ impl<D: Disk> Broker<D> {
 
     fn append(&mut self, wall: Wall, caller: &Caller, send: &Send) -> Tried {
         let raw = send.properties.as_bytes();
-        let uniq = properties::find(raw, UNIQ_KEY)
-            .and_then(|key| std::str::from_utf8(key).ok())
-            .map(Text::from);
-        let made = uniq.is_none().then(|| self.unique_key(wall));
+        let given = properties::find(raw, UNIQ_KEY).and_then(|key| str::from_utf8(key).ok());
+        let is_given = given.is_some();
+        let UniqueKey { key, property } = match given {
+            Some(key) => UniqueKey { key: send.properties.share(key), property: Text::EMPTY },
+            None => self.unique_keys.next(wall),
+        };
         let separator: &[u8] = if raw.is_empty() || raw.ends_with(b"\x02") { b"" } else { b"\x02" };
-        // In one piece: who looks for a key looks through one piece at a time.
-        let added = made.as_ref().map_or_else(String::new, |key| {
-            format!("{UNIQ_KEY}\u{1}{key}\u{2}", key = key.as_str())
-        });
         let stamp = self.stamp.clone();
-        let pieces = [raw, separator, stamp.as_bytes(), added.as_bytes()];
+        let pieces = [raw, separator, stamp.as_bytes(), property.as_bytes()];
         let draft = Draft {
             topic: &send.to.topic,
             queue_id: send.to.queue,
@@ -275,7 +276,7 @@ impl<D: Disk> Broker<D> {
             properties: &pieces,
         };
         let mut spans = Vec::new();
-        let inner_batch = send.batch && uniq.is_some() && self.topics.is_batch(&send.to.topic);
+        let inner_batch = send.batch && is_given && self.topics.is_batch(&send.to.topic);
         let stored = if inner_batch {
             self.append_inner_batch(wall, &draft)
         } else if send.batch {
@@ -283,7 +284,6 @@ impl<D: Disk> Broker<D> {
         } else {
             self.store.append(wall, &draft).map_err(refusal_of)
         };
-        let transaction_id = uniq.or(made).unwrap_or_default();
         match stored {
             Ok(appended) => {
                 let at = match &*spans {
@@ -295,7 +295,7 @@ impl<D: Disk> Broker<D> {
                     queue: send.to.queue,
                     queue_offset: appended.queue_offset,
                     at,
-                    transaction_id,
+                    transaction_id: key,
                     inner_batch,
                 };
                 Tried::Stored(appended, sent, self.light_queues(send))
@@ -303,31 +303,6 @@ impl<D: Disk> Broker<D> {
             Err(None) => Tried::NoRoom,
             Err(Some(refusal)) => Tried::Refused(refusal),
         }
-    }
-
-    /// A unique key for a message whose client made none (wire.md 10): address, a number of this
-    /// process, time, counter.
-    fn unique_key(&mut self, wall: Wall) -> Text {
-        self.keys_made = self.keys_made.wrapping_add(1);
-        let mut key = String::with_capacity(56);
-        let host = self.config.store_host;
-        let address = match host.ip() {
-            std::net::IpAddr::V4(v4) => v4.octets().to_vec(),
-            std::net::IpAddr::V6(v6) => v6.octets().to_vec(),
-        };
-        for byte in address {
-            write!(key, "{byte:02X}").expect("a String takes all text");
-        }
-        let millis = wall.as_millis().cast_unsigned() & 0xffff_ffff;
-        write!(
-            key,
-            "{:04X}{:08X}{millis:08X}{:04X}",
-            host.port(),
-            self.process_number,
-            self.keys_made
-        )
-        .expect("a String takes all text");
-        key.into()
     }
 
     /// Answers every waiter whose promise came true, and those who waited long enough.
@@ -368,12 +343,12 @@ impl<D: Disk> Broker<D> {
     }
 }
 
-/// What a parked send keeps in memory, in bytes.
 /// Does its sender want more than that it is written?
 fn waits(send: &Send) -> bool {
     properties::find(send.properties.as_bytes(), WAIT) != Some(b"false")
 }
 
+/// What a parked send keeps in memory, in bytes.
 fn cost(send: &Send) -> usize {
     size_of::<Send>() + send.body.len() + send.properties.len()
 }

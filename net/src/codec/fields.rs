@@ -10,12 +10,12 @@ use crate::header::Fields;
 impl Fields {
     /// A required text.
     pub(crate) fn text(&self, key: &'static str) -> Result<Text, DecodeError> {
-        self.get(key).cloned().ok_or(DecodeError::Missing(key))
+        self.text_if(key).ok_or(DecodeError::Missing(key))
     }
 
     /// An optional text.
     pub(crate) fn text_if(&self, key: &str) -> Option<Text> {
-        self.get(key).cloned()
+        self.get(key).map(|value| self.share(value))
     }
 
     /// A required number. One that does not parse counts as missing.

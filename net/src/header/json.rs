@@ -1,16 +1,17 @@
-//! The JSON form (wire.md 1.1), read tolerantly and without copying what has no escapes.
+//! The JSON form (wire.md 1.1), read tolerantly.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
-use bytes::Bytes;
 use hotfire_core::domain::{Language, Text};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-use super::{Fields, Header, HeaderError, language_named, shared};
+use super::{Fields, FieldsBuilder, Header, HeaderError, language_named};
 
-pub(super) fn decode(bytes: &Bytes) -> Result<Header, HeaderError> {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let header = Whole(bytes).deserialize(&mut json)?;
+/// All is checked to be UTF-8 once.
+pub(super) fn decode(bytes: &[u8]) -> Result<Header, HeaderError> {
+    let whole = std::str::from_utf8(bytes).map_err(|_| HeaderError::NotUtf8("JSON"))?;
+    let mut json = serde_json::Deserializer::from_str(whole);
+    let header = Whole { len: whole.len() }.deserialize(&mut json)?;
     json.end()?;
     Ok(header)
 }
@@ -29,17 +30,19 @@ enum Key {
     Other,
 }
 
-/// A whole header; like every seed here it holds the bytes that texts are slices of.
-struct Whole<'a>(&'a Bytes);
+/// A whole header, of so many bytes.
+struct Whole {
+    len: usize,
+}
 
-impl<'de> DeserializeSeed<'de> for Whole<'_> {
+impl<'de> DeserializeSeed<'de> for Whole {
     type Value = Header;
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Header, D::Error> {
         from.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for Whole<'_> {
+impl<'de> Visitor<'de> for Whole {
     type Value = Header;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,14 +64,21 @@ impl<'de> Visitor<'de> for Whole<'_> {
         while let Some(key) = map.next_key()? {
             match key {
                 Key::Code => header.code = map.next_value()?,
-                Key::ExtFields => header.fields = map.next_value_seed(Pairs(self.0))?,
+                Key::ExtFields => {
+                    header.fields = map.next_value_seed(Pairs { len: self.len })?;
+                }
                 Key::Flag => header.flag = map.next_value()?,
                 Key::Language => {
-                    let name = map.next_value_seed(Value(self.0))?;
-                    header.language = name.map_or(Language::OTHER, |name| language_named(&name));
+                    let mut name = String::new();
+                    map.next_value_seed(Value(&mut name))?;
+                    header.language = language_named(&name);
                 }
                 Key::Opaque => header.opaque = map.next_value()?,
-                Key::Remark => header.remark = map.next_value_seed(Value(self.0))?,
+                Key::Remark => {
+                    let mut remark = String::new();
+                    let is_some = map.next_value_seed(Value(&mut remark))?;
+                    header.remark = is_some.then(|| Text::from(remark));
+                }
                 Key::Version => header.version = map.next_value()?,
                 Key::Other => drop(map.next_value::<IgnoredAny>()?),
             }
@@ -77,17 +87,19 @@ impl<'de> Visitor<'de> for Whole<'_> {
     }
 }
 
-/// The ext fields: an object of scalars, or null.
-struct Pairs<'a>(&'a Bytes);
+/// The ext fields: an object of scalars, or null, in a header of so many bytes.
+struct Pairs {
+    len: usize,
+}
 
-impl<'de> DeserializeSeed<'de> for Pairs<'_> {
+impl<'de> DeserializeSeed<'de> for Pairs {
     type Value = Fields;
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Fields, D::Error> {
         from.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Pairs<'_> {
+impl<'de> Visitor<'de> for Pairs {
     type Value = Fields;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -99,60 +111,65 @@ impl<'de> Visitor<'de> for Pairs<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-        let mut pairs = Vec::with_capacity(PAIRS_EXPECTED);
-        while let Some(key) = map.next_key_seed(Value(self.0))? {
-            let value = map.next_value_seed(Value(self.0))?;
-            pairs.extend(key.zip(value));
+        let mut fields = FieldsBuilder::with_capacity(self.len);
+        while map.next_key_seed(Value(&mut fields.text))?.is_some() {
+            fields.end_key();
+            if map.next_value_seed(Value(&mut fields.text))? {
+                fields.end_value();
+            } else {
+                fields.drop_key();
+            }
         }
-        Ok(Fields(pairs))
+        Ok(fields.finish())
     }
 }
 
-/// A send carries fourteen.
-const PAIRS_EXPECTED: usize = 16;
+/// A scalar, written as text behind what there is. Was there one? Null is none.
+struct Value<'a>(&'a mut String);
 
-/// A scalar as text; null is none.
-struct Value<'a>(&'a Bytes);
+impl Value<'_> {
+    fn show<E: Error>(self, scalar: impl fmt::Display) -> Result<bool, E> {
+        write!(self.0, "{scalar}").map_err(E::custom)?;
+        Ok(true)
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Value<'_> {
-    type Value = Option<Text>;
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Option<Text>, D::Error> {
+    type Value = bool;
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<bool, D::Error> {
         from.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Value<'_> {
-    type Value = Option<Text>;
+impl Visitor<'_> for Value<'_> {
+    type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a string, number, boolean or null")
     }
 
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Option<Text>, E> {
-        Ok(Some(shared(self.0, text)))
+    fn visit_str<E: Error>(self, text: &str) -> Result<bool, E> {
+        self.0.push_str(text);
+        Ok(true)
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Option<Text>, E> {
-        Ok(Some(Text::from(text)))
+    fn visit_bool<E: Error>(self, value: bool) -> Result<bool, E> {
+        self.show(value)
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Option<Text>, E> {
-        Ok(Some(Text::from_static(if value { "true" } else { "false" })))
+    fn visit_i64<E: Error>(self, value: i64) -> Result<bool, E> {
+        self.show(value)
     }
 
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Option<Text>, E> {
-        Ok(Some(value.to_string().into()))
+    fn visit_u64<E: Error>(self, value: u64) -> Result<bool, E> {
+        self.show(value)
     }
 
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Option<Text>, E> {
-        Ok(Some(value.to_string().into()))
+    fn visit_f64<E: Error>(self, value: f64) -> Result<bool, E> {
+        self.show(value)
     }
 
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Option<Text>, E> {
-        Ok(Some(value.to_string().into()))
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Option<Text>, E> {
-        Ok(None)
+    fn visit_unit<E: Error>(self) -> Result<bool, E> {
+        Ok(false)
     }
 }

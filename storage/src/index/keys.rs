@@ -47,7 +47,7 @@ pub(crate) fn hashes<'a>(facts: &Facts<'a>) -> impl Iterator<Item = u32> + use<'
     let pieces = if is_indexed { facts.properties } else { &[] };
     for (name, value) in pieces.iter().flat_map(|piece| properties::iter(piece)) {
         let place = match name {
-            b"UNIQ_KEY" => &mut unique,
+            name if name == properties::UNIQ_KEY.as_bytes() => &mut unique,
             b"KEYS" => &mut keys,
             b"TAGS" => &mut tags,
             _ => continue,

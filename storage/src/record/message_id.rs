@@ -9,12 +9,25 @@ use crate::position::Physical;
 /// Prints as the offset message id (store.md 4.1): store host and position as upper-case hex.
 pub fn offset_message_id(store_host: SocketAddr, at: Physical) -> impl fmt::Display {
     fmt::from_fn(move |f| {
-        match store_host.ip() {
-            IpAddr::V4(ip) => write!(f, "{:08X}", ip.to_bits())?,
-            IpAddr::V6(ip) => write!(f, "{:032X}", ip.to_bits())?,
-        }
-        write!(f, "{:08X}{:016X}", store_host.port(), at.get())
+        // Every acknowledgement has one: by hand it takes a tenth of the time.
+        let mut id = [0; 56];
+        let host = match store_host.ip() {
+            IpAddr::V4(ip) => hex(&mut id[..8], ip.to_bits().into()),
+            IpAddr::V6(ip) => hex(&mut id[..32], ip.to_bits()),
+        };
+        let port = host + hex(&mut id[host..host + 8], store_host.port().into());
+        let len = port + hex(&mut id[port..port + 16], at.get().into());
+        f.write_str(str::from_utf8(&id[..len]).expect("digits"))
     })
+}
+
+/// Fills `to` with the last digits of `number`, upper-case, and says how many they are.
+pub fn hex(to: &mut [u8], mut number: u128) -> usize {
+    for digit in to.iter_mut().rev() {
+        *digit = b"0123456789ABCDEF"[(number & 15) as usize];
+        number >>= 4;
+    }
+    to.len()
 }
 
 /// Reads an offset message id back; `None` if it is not one.
@@ -25,8 +38,8 @@ pub fn parse_offset_message_id(id: &str) -> Option<(SocketAddr, Physical)> {
     let mut raw = [0; 28];
     let raw = &mut raw[..id.len() / 2];
     for (byte, hex) in raw.iter_mut().zip(id.as_bytes().chunks_exact(2)) {
-        let hex = std::str::from_utf8(hex).ok()?;
-        *byte = u8::from_str_radix(hex, 16).ok().filter(|_| !hex.starts_with('+'))?;
+        let digit = |digit: u8| char::from(digit).to_digit(16);
+        *byte = u8::try_from(digit(hex[0])? << 4 | digit(hex[1])?).ok()?;
     }
     let (host, at) = raw.split_at(raw.len() - 8);
     Some((host_at(host), Physical::new(u64_at(at, 0))))

@@ -8,6 +8,8 @@ pub const NAME_END: u8 = 1;
 /// Ends a value.
 pub const VALUE_END: u8 = 2;
 
+/// By which a message is known, whatever its position: its client makes it.
+pub const UNIQ_KEY: &str = "UNIQ_KEY";
 /// Tags, `||`-separated in subscriptions, one string in a message.
 pub const TAGS: &str = "TAGS";
 /// The delay level, in decimal.
@@ -50,6 +52,17 @@ pub fn find<'a>(mut raw: &'a [u8], key: &str) -> Option<&'a [u8]> {
         }
         raw = &raw[end? + 1..];
     }
+}
+
+/// The value of the first property of each of these names, found in one walk.
+pub fn find_all<'a, const N: usize>(raw: &'a [u8], keys: [&str; N]) -> [Option<&'a [u8]>; N] {
+    let mut found = [None; N];
+    for (name, value) in iter(raw) {
+        if let Some(place) = keys.iter().position(|key| key.as_bytes() == name) {
+            found[place].get_or_insert(value);
+        }
+    }
+    found
 }
 
 /// The same over several pieces, of which none cuts a property in two.
@@ -112,6 +125,8 @@ mod tests {
             assert_eq!(find(raw, "BB"), Some(&b"22"[..]));
             assert_eq!(find(raw, "B"), None);
         }
+        let raw = b"\x02A\x02B\x012\x02A\x011\x02A\x013";
+        assert_eq!(find_all(raw, ["A", "C", "B"]), [Some(&b"1"[..]), None, Some(b"2")]);
         assert_eq!(find_in(&[b"A\x011\x02", b"B\x01\x02"], "B"), Some(&b""[..]));
     }
 

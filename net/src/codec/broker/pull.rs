@@ -67,10 +67,10 @@ pub(super) fn encode_response(
     into: &mut BytesMut,
 ) -> Outgoing {
     let mut head = answer(caller, pulled.code, Some(name(pulled.status)), into);
-    head.show("suggestWhichBrokerId", pulled.suggest)
-        .show("nextBeginOffset", pulled.next)
-        .show("minOffset", pulled.min)
-        .show("maxOffset", pulled.max);
+    head.number("suggestWhichBrokerId", pulled.suggest)
+        .number("nextBeginOffset", pulled.next.get())
+        .number("minOffset", pulled.min.get())
+        .number("maxOffset", pulled.max.get());
     head.finish(match pulled.spans[..] {
         [] => Body::None,
         [span] => Body::One((with.lease)(span)),

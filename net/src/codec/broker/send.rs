@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use bytes::{Bytes, BytesMut};
 use hotfire_core::domain::{
@@ -15,90 +16,128 @@ use super::{Answering, DecodeError, SEND_BATCH_MESSAGE, SEND_MESSAGE, answer};
 use crate::head_writer::{Body, HeadWriter, Outgoing};
 use crate::header::{Fields, Header};
 
-/// The names of one header in its two spellings.
-struct Keys {
-    group: &'static str,
-    topic: &'static str,
-    default_topic: &'static str,
-    default_queues: &'static str,
-    queue: &'static str,
-    sys_flag: &'static str,
-    born: &'static str,
-    flag: &'static str,
-    properties: &'static str,
-    reconsume_times: &'static str,
-    unit_mode: &'static str,
-    max_reconsume_times: &'static str,
-    batch: &'static str,
+/// The fields of a send, in the order of their short names.
+#[derive(Clone, Copy)]
+enum Field {
+    Group,
+    Topic,
+    DefaultTopic,
+    DefaultQueues,
+    Queue,
+    SysFlag,
+    Born,
+    Flag,
+    Properties,
+    ReconsumeTimes,
+    UnitMode,
+    MaxReconsumeTimes,
+    Batch,
 }
 
-const LONG: Keys = Keys {
-    group: "producerGroup",
-    topic: "topic",
-    default_topic: "defaultTopic",
-    default_queues: "defaultTopicQueueNums",
-    queue: "queueId",
-    sys_flag: "sysFlag",
-    born: "bornTimestamp",
-    flag: "flag",
-    properties: "properties",
-    reconsume_times: "reconsumeTimes",
-    unit_mode: "unitMode",
-    max_reconsume_times: "maxReconsumeTimes",
-    batch: "batch",
-};
+const FIELDS: usize = Field::Batch as usize + 1;
 
-const SHORT: Keys = Keys {
-    group: "a",
-    topic: "b",
-    default_topic: "c",
-    default_queues: "d",
-    queue: "e",
-    sys_flag: "f",
-    born: "g",
-    flag: "h",
-    properties: "i",
-    reconsume_times: "j",
-    unit_mode: "k",
-    max_reconsume_times: "l",
-    batch: "m",
-};
+/// The names of SEND_MESSAGE's fields.
+const LONG: [&str; FIELDS] = [
+    "producerGroup",
+    "topic",
+    "defaultTopic",
+    "defaultTopicQueueNums",
+    "queueId",
+    "sysFlag",
+    "bornTimestamp",
+    "flag",
+    "properties",
+    "reconsumeTimes",
+    "unitMode",
+    "maxReconsumeTimes",
+    "batch",
+];
+
+/// The names of the other two's: a letter each.
+const SHORT: [&str; FIELDS] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m"];
+
+/// A send's fields, found in one walk: this is the request that counts.
+struct Found<'a> {
+    fields: &'a Fields,
+    names: &'static [&'static str; FIELDS],
+    values: [Option<&'a str>; FIELDS],
+}
+
+impl<'a> Found<'a> {
+    fn new(header: &'a Header) -> Self {
+        let mut values = [None; FIELDS];
+        let is_long = header.code == SEND_MESSAGE;
+        for (name, value) in header.fields.iter() {
+            let field = match name.as_bytes() {
+                [letter] if !is_long => usize::from(letter.wrapping_sub(b'a')),
+                _ if is_long => LONG.iter().position(|known| *known == name).unwrap_or(FIELDS),
+                _ => FIELDS,
+            };
+            // Of two of a name the first counts, as everywhere.
+            if let Some(place) = values.get_mut(field) {
+                place.get_or_insert(value);
+            }
+        }
+        Self { fields: &header.fields, names: if is_long { &LONG } else { &SHORT }, values }
+    }
+
+    fn text_if(&self, field: Field) -> Option<Text> {
+        self.values[field as usize].map(|value| self.fields.share(value))
+    }
+
+    fn text(&self, field: Field) -> Result<Text, DecodeError> {
+        self.text_if(field).ok_or(DecodeError::Missing(self.names[field as usize]))
+    }
+
+    fn number_if<T: FromStr>(&self, field: Field) -> Option<T> {
+        self.values[field as usize]?.parse().ok()
+    }
+
+    fn number<T: FromStr>(&self, field: Field) -> Result<T, DecodeError> {
+        self.number_if(field).ok_or(DecodeError::Missing(self.names[field as usize]))
+    }
+
+    fn truth_if(&self, field: Field) -> Option<bool> {
+        self.values[field as usize].map(|value| value.eq_ignore_ascii_case("true"))
+    }
+}
 
 pub(super) fn decode(header: &Header, body: &Bytes) -> Result<BrokerRequest, DecodeError> {
-    let fields = &header.fields;
-    let keys = if header.code == SEND_MESSAGE { &LONG } else { &SHORT };
-    let batch = fields.truth_if(keys.batch).unwrap_or(header.code == SEND_BATCH_MESSAGE);
+    let found = Found::new(header);
+    let batch = found.truth_if(Field::Batch).unwrap_or(header.code == SEND_BATCH_MESSAGE);
     Ok(BrokerRequest::Send(Box::new(Send {
-        group: fields.text(keys.group)?,
-        to: QueueRef { topic: fields.text(keys.topic)?, queue: fields.number(keys.queue)? },
-        default_topic: fields.text(keys.default_topic)?,
-        default_queues: fields.number(keys.default_queues)?,
-        sys_flag: fields.number(keys.sys_flag)?,
-        born: Wall::from_millis(fields.number(keys.born)?),
-        flag: fields.number(keys.flag)?,
-        properties: fields.text_if(keys.properties).unwrap_or(Text::EMPTY),
-        reconsume_times: fields.number_if(keys.reconsume_times).unwrap_or(0),
-        max_reconsume_times: fields.number_if(keys.max_reconsume_times),
-        unit_mode: fields.truth_if(keys.unit_mode).unwrap_or(false),
+        group: found.text(Field::Group)?,
+        to: QueueRef { topic: found.text(Field::Topic)?, queue: found.number(Field::Queue)? },
+        default_topic: found.text(Field::DefaultTopic)?,
+        default_queues: found.number(Field::DefaultQueues)?,
+        sys_flag: found.number(Field::SysFlag)?,
+        born: Wall::from_millis(found.number(Field::Born)?),
+        flag: found.number(Field::Flag)?,
+        properties: found.text_if(Field::Properties).unwrap_or(Text::EMPTY),
+        reconsume_times: found.number_if(Field::ReconsumeTimes).unwrap_or(0),
+        max_reconsume_times: found.number_if(Field::MaxReconsumeTimes),
+        unit_mode: found.truth_if(Field::UnitMode).unwrap_or(false),
         batch,
         body: body.clone(),
     })))
 }
 
 pub(super) fn put(head: &mut HeadWriter<'_>, send: &Send) -> Body {
-    head.field(SHORT.group, &send.group)
-        .field(SHORT.topic, &send.to.topic)
-        .field(SHORT.default_topic, &send.default_topic)
-        .show(SHORT.default_queues, send.default_queues)
-        .show(SHORT.queue, send.to.queue)
-        .show(SHORT.sys_flag, send.sys_flag)
-        .show(SHORT.born, send.born.as_millis())
-        .show(SHORT.flag, send.flag)
-        .field(SHORT.properties, &send.properties)
-        .show(SHORT.reconsume_times, send.reconsume_times)
-        .show(SHORT.unit_mode, send.unit_mode)
-        .field_if(SHORT.max_reconsume_times, send.max_reconsume_times)
-        .show(SHORT.batch, send.batch);
+    let name = |field: Field| SHORT[field as usize];
+    let truth = |truth| if truth { "true" } else { "false" };
+    head.field(name(Field::Group), &send.group)
+        .field(name(Field::Topic), &send.to.topic)
+        .field(name(Field::DefaultTopic), &send.default_topic)
+        .number(name(Field::DefaultQueues), send.default_queues)
+        .number(name(Field::Queue), send.to.queue)
+        .number(name(Field::SysFlag), send.sys_flag)
+        .number(name(Field::Born), send.born.as_millis())
+        .number(name(Field::Flag), send.flag)
+        .field(name(Field::Properties), &send.properties)
+        .number(name(Field::ReconsumeTimes), send.reconsume_times)
+        .field(name(Field::UnitMode), truth(send.unit_mode))
+        .field_if(name(Field::MaxReconsumeTimes), send.max_reconsume_times)
+        .field(name(Field::Batch), truth(send.batch));
     Body::One(send.body.clone())
 }
 
@@ -116,8 +155,8 @@ pub(super) fn encode_response(
     };
     let mut head = answer(caller, code, None, into);
     head.show("msgId", MessageIds { host: with.store_host, at: &sent.at })
-        .show("queueId", sent.queue)
-        .show("queueOffset", sent.queue_offset);
+        .number("queueId", sent.queue)
+        .number("queueOffset", sent.queue_offset.get());
     if !sent.transaction_id.is_empty() {
         head.field("transactionId", &sent.transaction_id);
     }

@@ -174,10 +174,11 @@ fn deflated(text: &[u8]) -> Vec<u8> {
 fn compressed_request(body: Vec<u8>) -> NameRequest {
     let plain = NameRequest::Register(Box::new(registration()));
     let (mut header, _) = read(&encode_request(Ask::json(1), &plain, &mut BytesMut::new()));
-    let fields =
-        header.fields.iter().filter(|(key, _)| **key != "bodyCrc32").map(|(key, value)| {
-            (key.clone(), if *key == "compressed" { "true".into() } else { value.clone() })
-        });
+    let fields = header
+        .fields
+        .iter()
+        .filter(|(key, _)| *key != "bodyCrc32")
+        .map(|(key, value)| (key, if key == "compressed" { "true" } else { value }));
     header.fields = fields.collect();
     decode_request(&header, &body.into())
 }
@@ -219,12 +220,9 @@ fn what_is_missing_or_broken_is_said() {
     assert_eq!(why(decode_request(&header, &body.slice(1..))), "crc32 not match");
     for (gone, unparsable) in [("brokerName", false), ("brokerId", true)] {
         let mut broken = header.clone();
-        let kept = header.fields.iter().filter(|(key, _)| unparsable || **key != gone);
-        broken.fields = kept
-            .map(|(key, value)| {
-                (key.clone(), if *key == gone { "x".into() } else { value.clone() })
-            })
-            .collect();
+        let kept = header.fields.iter().filter(|(key, _)| unparsable || *key != gone);
+        broken.fields =
+            kept.map(|(key, value)| (key, if key == gone { "x" } else { value })).collect();
         let expected = format!("the custom field <{gone}> is null");
         assert_eq!(why(decode_request(&broken, &body)), expected);
     }
