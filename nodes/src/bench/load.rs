@@ -4,16 +4,16 @@
 //! came is used again at once, so exactly the window is in flight until the end.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hdrhistogram::Histogram;
 use hotfire_core::domain::{
-    BrokerId, BrokerRequest, BrokerResponse, NameRequest, NameResponse, Pull, QueueRef, Send,
-    SendStatus,
+    BrokerId, BrokerRequest, BrokerResponse, Code, NameRequest, NameResponse, Pull, QueueRef, Send,
 };
-use hotfire_net::codec;
+use hotfire_net::codec::{self, Ask};
 use hotfire_net::header::Header;
 use hotfire_net::rt;
 use hotfire_storage::text::Text;
@@ -48,8 +48,8 @@ struct Goal {
 }
 
 impl Goal {
-    fn is_reached(&self) -> bool {
-        self.left.get() == 0 || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    fn is_reached(&self, now: Instant) -> bool {
+        self.left.get() == 0 || self.deadline.is_some_and(|deadline| now >= deadline)
     }
 }
 
@@ -148,12 +148,52 @@ struct Worker {
     topic: Text,
     body: Bytes,
     queues: i32,
-    next_queue: i32,
     /// The code of the requests.
     code: i32,
     /// When each slot's request was queued; `None` for a free one.
     begun: Vec<Option<Instant>>,
+    /// Of a send, each slot's request: what is measured is the broker, so the load costs little.
+    frames: Vec<Frame>,
     shares: Vec<Share>,
+}
+
+/// An encoded send, but for when its message was born.
+struct Frame {
+    bytes: Vec<u8>,
+    born: Range<usize>,
+}
+
+impl Frame {
+    /// The frame of `send`, whose time of birth is a number of so many digits that occurs once.
+    fn new(opaque: i32, send: Send) -> Self {
+        let born = send.born.as_millis().to_string();
+        let request = BrokerRequest::Send(Box::new(send));
+        let frame =
+            codec::broker::encode_request(Ask::json(opaque), &request, &mut BytesMut::new());
+        let bytes = frame.to_vec();
+        let mut runs = bytes.windows(born.len());
+        let at = runs.position(|run| run == born.as_bytes()).expect("a send says when");
+        Self { born: at..at + born.len(), bytes }
+    }
+
+    /// The frame of a message that is born now.
+    fn born(&mut self, now: i64) -> &[u8] {
+        let digits = now.to_string();
+        assert_eq!(digits.len(), self.born.len(), "until the year 2286");
+        self.bytes[self.born.clone()].copy_from_slice(digits.as_bytes());
+        &self.bytes
+    }
+}
+
+/// A slot's requests, and the answers to them, have its number.
+fn opaque(slot: usize) -> i32 {
+    i32::try_from(slot).expect("bounded by the command line")
+}
+
+/// Milliseconds since 1970.
+fn wall() -> i64 {
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Worker {
@@ -167,7 +207,7 @@ impl Worker {
     ) -> Self {
         let queues = i32::try_from(args.queues).expect("bounded by the command line");
         let body = (0..args.size).map(|at| b'a' + (at % 26) as u8).collect::<Vec<_>>();
-        Self {
+        let mut worker = Self {
             kind,
             session,
             goal,
@@ -175,20 +215,33 @@ impl Worker {
             topic: Text::from(args.topic.as_str()),
             body: body.into(),
             queues,
-            next_queue: i32::try_from(number).unwrap_or(0) % queues,
             code: 0,
             begun: vec![None; args.window as usize],
+            frames: Vec::new(),
             shares,
+        };
+        let example = match kind {
+            Kind::Pull => BrokerRequest::Pull(Box::new(worker.pull(0))),
+            Kind::Send => BrokerRequest::Send(Box::new(worker.send(0))),
+        };
+        worker.code = codec::broker::request_code(&example);
+        if kind == Kind::Send {
+            let frame = |slot| Frame::new(opaque(slot), worker.send(number + slot));
+            worker.frames = (0..args.window as usize).map(frame).collect();
         }
+        worker
     }
 
     async fn run(mut self) -> Result<Tally, Failure> {
+        let now = Instant::now();
         for slot in 0..self.begun.len() {
-            self.fill(slot);
+            self.fill(now, slot);
         }
         while self.begun.iter().any(Option::is_some) {
             self.session.flush().await?;
             self.session.wait().await?;
+            // What arrived together arrived now, and is followed by what is written together.
+            let now = Instant::now();
             while let Some((header, body)) = self.session.arrived()? {
                 let slot = usize::try_from(header.opaque).unwrap_or(usize::MAX);
                 let Some(begun) = self.begun.get_mut(slot).and_then(Option::take) else {
@@ -197,39 +250,41 @@ impl Worker {
                         header.opaque
                     )));
                 };
-                self.take(slot, begun, &header, &body);
-                self.fill(slot);
+                self.take(slot, now - begun, &header, &body);
+                self.fill(now, slot);
             }
         }
         Ok(self.tally)
     }
 
     /// Puts a request into a free slot, unless the goal is reached.
-    fn fill(&mut self, slot: usize) {
-        if self.goal.is_reached() {
+    fn fill(&mut self, now: Instant, slot: usize) {
+        if self.goal.is_reached(now) {
             return;
         }
-        let request = match self.kind {
-            Kind::Pull => BrokerRequest::Pull(Box::new(self.pull(slot))),
+        self.begun[slot] = Some(now);
+        match self.kind {
+            Kind::Pull => {
+                let pull = BrokerRequest::Pull(Box::new(self.pull(slot)));
+                self.session.push(opaque(slot), &pull);
+            }
             Kind::Send => {
                 self.goal.left.set(self.goal.left.get() - 1);
-                BrokerRequest::Send(Box::new(self.send()))
+                self.session.push_frame(self.frames[slot].born(wall()));
             }
-        };
-        self.code = codec::broker::request_code(&request);
-        self.begun[slot] = Some(Instant::now());
-        self.session.push(i32::try_from(slot).expect("bounded by the command line"), &request);
+        }
     }
 
-    fn take(&mut self, slot: usize, begun: Instant, header: &Header, body: &Bytes) {
-        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    fn take(&mut self, slot: usize, took: Duration, header: &Header, body: &Bytes) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.tally.latencies.saturating_record(micros.max(1));
+        if self.kind == Kind::Send && header.code == Code::Success.number() {
+            self.tally.bytes += self.body.len() as u64;
+            self.goal.done.set(self.goal.done.get() + 1);
+            return;
+        }
         let reply = codec::broker::decode_response(self.code, header, body);
         match reply.map(|reply| reply.response) {
-            Ok(BrokerResponse::Sent(sent)) if sent.status == SendStatus::Ok => {
-                self.tally.bytes += self.body.len() as u64;
-                self.goal.done.set(self.goal.done.get() + 1);
-            }
             Ok(BrokerResponse::Pulled(pulled)) => {
                 let share = &mut self.shares[slot];
                 let next = i64::try_from(pulled.next.get()).unwrap_or(i64::MAX);
@@ -250,16 +305,16 @@ impl Worker {
         }
     }
 
-    fn send(&mut self) -> Send {
-        self.next_queue = (self.next_queue + 1) % self.queues;
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    /// The `number`th message, which chooses its queue.
+    fn send(&self, number: usize) -> Send {
+        let queue = i32::try_from(number).unwrap_or(0) % self.queues;
         Send {
             group: Text::from_static("hotfire-bench"),
-            to: QueueRef { topic: self.topic.clone(), queue: self.next_queue },
+            to: QueueRef { topic: self.topic.clone(), queue },
             default_topic: Text::from_static("TBW102"),
             default_queues: self.queues,
             sys_flag: 0,
-            born: Wall::from_millis(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)),
+            born: Wall::from_millis(wall()),
             flag: 0,
             properties: Text::EMPTY,
             reconsume_times: 0,

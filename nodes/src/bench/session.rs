@@ -46,6 +46,11 @@ impl Session {
         self.append(frame);
     }
 
+    /// Queues a request that is encoded already.
+    pub fn push_frame(&mut self, frame: &[u8]) {
+        self.out.extend_from_slice(frame);
+    }
+
     fn append(&mut self, frame: Outgoing) {
         self.out.extend_from_slice(&frame.head);
         for piece in frame.body.into_pieces() {
