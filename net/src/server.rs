@@ -94,6 +94,8 @@ struct Shared<R> {
     next_conn: Cell<u64>,
     stopping: Cell<bool>,
     stop: Notify,
+    /// Ports that are listened on.
+    ports: Cell<usize>,
 }
 
 impl<R> Clone for Server<R> {
@@ -113,13 +115,20 @@ impl<R: 'static> Server<R> {
             next_conn: Cell::new(1),
             stopping: Cell::new(false),
             stop: Notify::new(),
+            ports: Cell::new(0),
         });
         Self { shared }
     }
 
     /// Serves what connects to `listener`, too. Needs [`rt::run_local`] around it.
     pub fn listen(&self, listener: TcpListener) {
-        rt::spawn_local(accept::run(Rc::clone(&self.shared), listener));
+        let shared = Rc::clone(&self.shared);
+        shared.ports.set(shared.ports.get() + 1);
+        rt::spawn_local(async move {
+            accept::run(&shared, listener).await;
+            shared.ports.set(shared.ports.get() - 1);
+            shared.outbox.departed.notify_one();
+        });
     }
 
     /// What came in.
@@ -139,13 +148,14 @@ impl<R: 'static> Server<R> {
     }
 
     /// Stops accepting and reading, writes what is queued, and closes every connection: in
-    /// order, as far as the peers read within `grace`.
+    /// order, as far as the peers read within `grace`. Its ports are free then: whoever opens a
+    /// broker anew in this process needs them at once.
     pub async fn shutdown(&self, grace: Duration) {
         self.stop_accepting();
         let outbox = &self.shared.outbox;
         outbox.peers.borrow().values().for_each(|peer| peer.out.finish());
         let all_gone = async {
-            while !outbox.peers.borrow().is_empty() {
+            while self.shared.ports.get() > 0 || !outbox.peers.borrow().is_empty() {
                 outbox.departed.notified().await;
             }
         };

@@ -17,8 +17,9 @@
 //! start, and follows from there on.
 //!
 //! A master whose log begins where this one ends, or beyond, has nothing to compare: its log is
-//! begun anew with. As whoever answers at that address could say so with twelve bytes, it must show a record
-//! that belongs there; until one came whole what it sends is held, and nothing is given up.
+//! begun anew with. As whoever answers at that address could say so with twelve bytes, it must show
+//! a record that belongs there; until one came whole what it sends is held, and nothing is given
+//! up.
 
 use std::time::Duration;
 

@@ -85,6 +85,9 @@ struct Shared {
     next: Cell<u64>,
     stop: Notify,
     stopping: Cell<bool>,
+    /// Ports that are listened on.
+    ports: Cell<usize>,
+    closed: Notify,
     wake: Arc<Notify>,
     log: Sparse,
 }
@@ -103,7 +106,13 @@ impl HaServer {
 
     /// Serves what connects to `listener`. Needs [`rt::run_local`] around it.
     pub fn listen(&self, listener: TcpListener) {
-        rt::spawn_local(accept(Rc::clone(&self.shared), listener));
+        let shared = Rc::clone(&self.shared);
+        shared.ports.set(shared.ports.get() + 1);
+        rt::spawn_local(async move {
+            accept(&shared, listener).await;
+            shared.ports.set(shared.ports.get() - 1);
+            shared.closed.notify_one();
+        });
     }
 
     /// The next thing that happened.
@@ -152,13 +161,17 @@ impl HaServer {
         }
     }
 
-    /// Takes no more connections, and closes those that there are.
-    pub fn shutdown(&self) {
+    /// Takes no more connections, and closes those that there are. Its port is free then.
+    pub async fn shutdown(&self) {
         self.shared.stopping.set(true);
         self.shared.stop.notify_waiters();
         let peers = std::mem::take(&mut *self.shared.peers.borrow_mut());
         for peer in peers.values() {
             peer.close.notify_one();
+        }
+        drop(peers);
+        while self.shared.ports.get() > 0 {
+            self.shared.closed.notified().await;
         }
     }
 }
@@ -172,7 +185,7 @@ impl Shared {
     }
 }
 
-async fn accept(shared: Rc<Shared>, listener: TcpListener) {
+async fn accept(shared: &Rc<Shared>, listener: TcpListener) {
     while !shared.stopping.get() {
         let accepted = tokio::select! {
             biased;
@@ -180,7 +193,7 @@ async fn accept(shared: Rc<Shared>, listener: TcpListener) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, addr)) => admit(&shared, stream, addr),
+            Ok((stream, addr)) => admit(shared, stream, addr),
             Err(error) => {
                 tracing::debug!(%error, "cannot accept a connection of a slave");
                 rt::sleep(ACCEPT_PAUSE).await;

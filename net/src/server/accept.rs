@@ -15,7 +15,8 @@ use crate::sparse::Sparse;
 /// Pause after an error that will not go away by asking again at once, such as EMFILE.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-pub(super) async fn run<R: 'static>(shared: Rc<Shared<R>>, listener: TcpListener) {
+/// Runs until the server stops; the port is free then.
+pub(super) async fn run<R: 'static>(shared: &Rc<Shared<R>>, listener: TcpListener) {
     let log = Sparse::default();
     while !shared.stopping.get() {
         let accepted = tokio::select! {
@@ -24,7 +25,7 @@ pub(super) async fn run<R: 'static>(shared: Rc<Shared<R>>, listener: TcpListener
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, addr)) => admit(&shared, stream, addr, &log),
+            Ok((stream, addr)) => admit(shared, stream, addr, &log),
             // The peer gave up between its knock and our answer: nothing is wrong here.
             Err(error) if is_of_the_peer(&error) => {}
             Err(error) => {

@@ -69,7 +69,7 @@ pub async fn run_broker<D: Disk>(
     turn(&mut node);
     let stopped = node.broker.stop(hotfire_net::rt::now());
     turn(&mut node);
-    node.ha.shutdown();
+    node.ha.shutdown().await;
     node.server.shutdown(GRACE).await;
     (node.broker, stopped)
 }

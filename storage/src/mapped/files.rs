@@ -199,8 +199,8 @@ pub(super) fn remove(root: &Path, path: &str) -> Result<(), Fault> {
     error.map_or(Ok(()), |error| Err(fault("remove", path, &error)))
 }
 
-/// Where the new name lies on another file system, a log that is reached by a link for instance, the
-/// file is copied, and has its name only when it is whole.
+/// Where the new name lies on another file system, as of a log that is reached by a link, the file
+/// is copied, and has its name only when it is whole.
 pub(super) fn rename(root: &Path, path: &str, to: &str) -> Result<(), Fault> {
     let (old, new) = (root.join(path), root.join(to));
     let renamed = || -> io::Result<()> {

@@ -1,8 +1,8 @@
 //! What is taken out of a log is kept aside, under other names.
 //!
 //! ```text
-//!  commitlog/00000000000000004096  | same | other     ──copied──►   diverged/3-00000000000000005210
-//!  commitlog/00000000000000008192  | other            ──renamed──►  diverged/3-00000000000000008192
+//!  commitlog/00000000000000004096  | same | other  ─copied─►  diverged/3-00000000000000005210
+//!  commitlog/00000000000000008192  | other  ───────renamed─►  diverged/3-00000000000000008192
 //! ```
 //!
 //! Each file is named by the number of the parting and the position of its first byte. A log can
