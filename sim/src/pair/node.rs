@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use hotfire_core::broker::Effect;
-use hotfire_core::broker::{Broker, BrokerConfig, OpenError, Role};
+use hotfire_core::broker::{Broker, BrokerConfig, OpenError, RetentionPolicy, Role};
 use hotfire_core::domain::{BrokerId, BrokerIdentity, BrokerResponse};
 use hotfire_core::ha::{MasterPolicy, SlavePolicy};
 use hotfire_core::machine::Machine as _;
@@ -18,6 +18,9 @@ use crate::disk::{Faults, Medium, SimDisk};
 use crate::plan::Plan;
 use crate::ring::{Run, Violation};
 use crate::trace::{Column, Mark};
+
+/// For so long files are kept: clocks jump by ten years, several times.
+const AGES: Duration = Duration::from_secs(1_000 * 365 * 86_400);
 
 /// What the group is like.
 #[derive(Clone, Debug)]
@@ -124,6 +127,8 @@ impl Node {
             role,
             flush,
             seed: u64::try_from(at).expect("few"),
+            // Nothing is deleted here, however far clocks jump.
+            retention: RetentionPolicy { reserved: AGES, ..RetentionPolicy::default() },
             ..BrokerConfig::new(identity, host, "10.0.0.1:10912".into())
         };
         let is_bad = faults.sync_fails + faults.writeback_fails + faults.sync_stuck > 0;

@@ -275,13 +275,17 @@ impl<D: Disk> Store<D> {
     /// Gives a queue the unit that the log's writer gave its own. The log is the truth: a queue
     /// whose numbers go on elsewhere was deleted there, or begins in the middle here.
     fn accept(&mut self, topic: &str, id: i32, kind: Kind, (unit, stored): Entry) {
-        match self.queues.entry(&self.settings, topic, id, kind).fit(unit.first) {
+        let start = self.log.start();
+        let queue = self.queues.entry(&self.settings, topic, id, kind);
+        // The last record of a log that was begun anew is no neighbour of the next one's.
+        let is_old = queue.last_at().is_some_and(|last| last < start);
+        match queue.fit(unit.first) {
             Fit::Next => {}
-            Fit::Lacks => {
+            Fit::Lacks if !is_old => {
                 let queue = self.queues.get_mut(topic, id).expect("it was just there");
                 queue.fill(&mut self.disk, (unit, stored));
             }
-            Fit::Elsewhere => {
+            Fit::Elsewhere | Fit::Lacks => {
                 self.delete_queue(topic, id);
                 self.queues.entry(&self.settings, topic, id, kind).begin(unit.first);
             }

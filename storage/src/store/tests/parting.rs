@@ -171,3 +171,33 @@ fn a_parting_that_dies_loses_nothing_and_leaves_a_store_that_opens() {
         store.verify_all().expect("queues follow the log");
     }
 }
+
+#[test]
+fn a_log_that_begins_anew_has_no_gap_to_what_was_before() {
+    let (mut writer, _) = open(PlainDisk::default());
+    for _ in 0..4 {
+        // A file each.
+        append(&mut writer, &draft("t", &[5; 600], &[]));
+    }
+    let copied = |disk: PlainDisk, from: u64| {
+        let (mut copy, _) = open(disk);
+        let file = writer.disk().file(&format!("commitlog/{from:020}")).expect("its file");
+        let size = u32::from_be_bytes(*file.first_chunk().expect("a header"));
+        let mut rest = &file[..usize::try_from(size).expect("short")];
+        while !rest.is_empty() {
+            let (taken, _) = copy.receive(rest, |_, _, _| {});
+            rest = &rest[taken..];
+            while copy.poll().is_some() {}
+        }
+        let (_, outcome) = copy.receive(&[], |_, _, _| {});
+        assert_eq!(outcome, Ok(()));
+        copy
+    };
+    let mut before = copied(PlainDisk::default(), 0);
+    before.close().expect("closed");
+    let mut disk = before.disk().reopened();
+    part(&mut disk, &settings(), Parting::Begin(AT)).expect("parted");
+    let after = copied(disk.reopened(), AT.get());
+    let range = after.queue("t", 0).expect("its queue");
+    assert_eq!((range.min.get(), range.max.get()), (3, 4), "nothing stands for what is gone");
+}
