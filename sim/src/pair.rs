@@ -56,8 +56,9 @@ const OPERATOR: u64 = 30_000_000;
 const BOOTS_MAX: u64 = 100;
 /// Effects of a turn at most.
 const EFFECTS_MAX: u64 = 20_000;
-/// Events of a run at most: more is a loop.
-const STEPS_MAX: u64 = 60_000;
+/// Events of a run at most: more is a loop. A copy without a whole record in common with its master
+/// is sent all of the log at every attempt, in frames of 50 bytes perhaps, until somebody comes.
+const STEPS_MAX: u64 = 300_000;
 
 /// What happens next.
 #[derive(Clone, Debug)]
