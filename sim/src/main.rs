@@ -100,15 +100,19 @@ struct More {
     /// operator's clock says
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seconds: Option<u64>,
-    /// Run the seeds in a file: one a line, `#` begins a comment
+    /// Run the seeds in a file, `RING SEED` a line, each in its ring; `#` begins a comment
     #[arg(long, conflicts_with_all = ["seeds", "from", "seconds"])]
     seed_list: Option<PathBuf>,
 }
 
 /// Seeds to run, in their order.
 enum Batch {
-    Fresh { from: u64, patience: Duration },
-    Listed(Vec<u64>),
+    Fresh {
+        from: u64,
+        patience: Duration,
+    },
+    /// Each with the name of its ring.
+    Listed(Vec<(String, u64)>),
     Range(std::ops::Range<u64>),
 }
 
@@ -126,10 +130,33 @@ impl Batch {
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let text = fs::read_to_string(path).map_err(|error| failed(&error))?;
         let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-        let seeds = lines
-            .filter(|line| !line.is_empty())
-            .map(|line| line.parse().map_err(|_| failed(&format_args!("{line:?} is not a seed"))));
+        let seeds = lines.filter(|line| !line.is_empty()).map(|line| {
+            let (ring, seed) = line.split_once(' ').unwrap_or_default();
+            let seed = seed.trim().parse().ok();
+            let seed = seed.filter(|_| Ring::ALL.iter().any(|known| known.name() == ring));
+            let seed = seed.ok_or_else(|| failed(&format_args!("{line:?} is not `RING SEED`")));
+            Ok::<_, String>((ring.to_owned(), seed?))
+        });
         Ok(Self::Listed(seeds.collect::<Result<_, _>>()?))
+    }
+
+    /// Those that are to be run in this ring.
+    fn of(&self, ring: Ring) -> Self {
+        match self {
+            Self::Fresh { from, patience } => Self::Fresh { from: *from, patience: *patience },
+            Self::Listed(seeds) => {
+                let own = seeds.iter().filter(|(of, _)| of == ring.name());
+                Self::Listed(own.cloned().collect())
+            }
+            Self::Range(range) => Self::Range(range.clone()),
+        }
+    }
+
+    /// The rings that a list names.
+    fn rings(&self) -> Option<Vec<Ring>> {
+        let Self::Listed(seeds) = self else { return None };
+        let is_named = |ring: &Ring| seeds.iter().any(|(of, _)| of == ring.name());
+        Some(Ring::ALL.into_iter().filter(is_named).collect())
     }
 
     /// Seed number `at`, if it is to be run.
@@ -138,7 +165,7 @@ impl Batch {
             Self::Fresh { from, patience } => {
                 (since.elapsed() < *patience).then(|| from.wrapping_add(at))
             }
-            Self::Listed(seeds) => seeds.get(usize::try_from(at).ok()?).copied(),
+            Self::Listed(seeds) => seeds.get(usize::try_from(at).ok()?).map(|(_, seed)| *seed),
             Self::Range(range) => range.start.checked_add(at).filter(|seed| range.contains(seed)),
         }
     }
@@ -179,6 +206,8 @@ pub(crate) fn fault(name: &str) -> Result<String, String> {
     known.map(|_| name.to_owned()).ok_or_else(|| "no such fault in plan.disk".to_owned())
 }
 
+const NO_MADSIM: &str = "ring 2 is not compiled in: use `cargo sim`";
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Rings {
     /// The disk alone, under the smallest store that can be right
@@ -206,6 +235,17 @@ enum Mute {
 }
 
 impl World {
+    /// Where a batch is run.
+    fn rings_of(&self, batch: &Batch) -> Result<Vec<Ring>, String> {
+        match (self.ring, batch.rings()) {
+            (Rings::All, Some(named)) if named.contains(&Ring::Madsim) && !cfg!(madsim) => {
+                Err(NO_MADSIM.to_owned())
+            }
+            (Rings::All, Some(named)) => Ok(named),
+            _ => self.rings(),
+        }
+    }
+
     fn rings(&self) -> Result<Vec<Ring>, String> {
         let has_madsim = cfg!(madsim);
         match self.ring {
@@ -216,7 +256,7 @@ impl World {
             Rings::All if !has_madsim => Ok(vec![Ring::Pair, Ring::Lockstep]),
             Rings::All => Ok(vec![Ring::Pair, Ring::Lockstep, Ring::Madsim]),
             Rings::Madsim if has_madsim => Ok(vec![Ring::Madsim]),
-            Rings::Madsim => Err("ring 2 is not compiled in: use `cargo sim`".to_owned()),
+            Rings::Madsim => Err(NO_MADSIM.to_owned()),
         }
     }
 
@@ -281,8 +321,8 @@ fn soak(
     verbose: bool,
 ) -> Result<ExitCode, String> {
     let change = Change { lies: if canary { 500 } else { 0 }, ..world.change() };
-    for ring in world.rings()? {
-        let sum = Sum::default();
+    for ring in world.rings_of(batch)? {
+        let (sum, batch) = (Sum::default(), &batch.of(ring));
         let start = Instant::now();
         let first = first_failure(batch, jobs, &sum, |seed| {
             let run = Run::new(Chance::seed(seed), &change, Trace::off());

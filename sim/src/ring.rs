@@ -39,6 +39,9 @@ pub enum Ring {
 }
 
 impl Ring {
+    /// Each of them.
+    pub const ALL: [Self; 5] = [Self::Disk, Self::Images, Self::Pair, Self::Lockstep, Self::Madsim];
+
     /// The word for it on a command line.
     pub const fn name(self) -> &'static str {
         match self {
