@@ -94,6 +94,12 @@ macro_rules! key {
 }
 use key;
 
+/// The same of a broker's.
+macro_rules! row {
+    ($($part:tt)*) => { $crate::config::key!($crate::config::BrokerConf, $($part)*) };
+}
+use row;
+
 /// Settings that a table describes.
 pub trait Settings: Sized + 'static {
     /// The understood keys, in tables.

@@ -3,7 +3,7 @@
 use hotfire_core::broker::ActingPolicy;
 
 use super::value::{Millis, millis, switch};
-use super::{BrokerConf, Key, key};
+use super::{BrokerConf, Key, row};
 
 /// Whether slaves act, and how brokers of a group watch each other.
 #[derive(Clone, Debug)]
@@ -50,10 +50,6 @@ impl ActingConf {
         }
         Ok(())
     }
-}
-
-macro_rules! row {
-    ($($part:tt)*) => { key!(BrokerConf, $($part)*) };
 }
 
 pub(super) const KEYS: &[Key<BrokerConf>] = &[

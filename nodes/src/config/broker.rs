@@ -17,7 +17,7 @@ use super::queues::{self, QueueConf};
 use super::retention::{Retention, retention_keys};
 use super::value::{self, Addrs, Delays, FlushDisk, Millis, Place, Role};
 use super::value::{millis, switch, whole};
-use super::{Key, Settings, host, ignored, key};
+use super::{Key, Settings, host, ignored, key, row};
 
 /// Everything a broker's operator may set.
 // Each switch is a key of a file, not a state.
@@ -288,10 +288,6 @@ impl Settings for BrokerConf {
         self.acting.check()?;
         self.retention.check()
     }
-}
-
-macro_rules! row {
-    ($($part:tt)*) => { key!(BrokerConf, $($part)*) };
 }
 
 const KEYS: &[Key<BrokerConf>] = &[

@@ -3,7 +3,7 @@
 use hotfire_storage::record::PropCrc;
 
 use super::value::switch;
-use super::{BrokerConf, Key, key};
+use super::{BrokerConf, Key, row};
 
 /// What an operator may set of CRCs.
 #[derive(Clone, Debug)]
@@ -29,10 +29,6 @@ impl CrcConf {
         settings.prop_crc = if self.append { PropCrc::Append } else { PropCrc::Omit };
         settings.force_prop_crc = self.force;
     }
-}
-
-macro_rules! row {
-    ($($part:tt)*) => { key!(BrokerConf, $($part)*) };
 }
 
 pub(super) const KEYS: &[Key<BrokerConf>] = &[

@@ -7,7 +7,7 @@ use hotfire_core::ha::{MasterPolicy, SlavePolicy};
 use hotfire_storage::text::Text;
 
 use super::value::{self, FlushDisk, Millis, Networks, Role, millis, networks, switch, whole};
-use super::{BrokerConf, Key, key};
+use super::{BrokerConf, Key, row};
 
 /// How the log is replicated.
 // Each switch is a key of a file, not a state.
@@ -157,10 +157,6 @@ impl BrokerConf {
         }
         Ok(())
     }
-}
-
-macro_rules! row {
-    ($($part:tt)*) => { key!(BrokerConf, $($part)*) };
 }
 
 pub(super) const KEYS: &[Key<BrokerConf>] = &[

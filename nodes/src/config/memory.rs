@@ -3,7 +3,7 @@
 use hotfire_storage::mapped::Usage;
 
 use super::value::{switch, whole};
-use super::{BrokerConf, Key, key};
+use super::{BrokerConf, Key, row};
 
 /// How the CommitLog lies in memory.
 #[derive(Clone, Copy, Debug)]
@@ -52,10 +52,6 @@ fn of_the_machine() -> Option<u64> {
     let line = told.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
-}
-
-macro_rules! row {
-    ($($part:tt)*) => { key!(BrokerConf, $($part)*) };
 }
 
 pub(super) const KEYS: &[Key<BrokerConf>] = &[

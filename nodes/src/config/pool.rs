@@ -3,7 +3,7 @@
 use hotfire_core::broker::Pace;
 
 use super::value::{FlushDisk, Millis, Role, millis, switch, whole};
-use super::{BrokerConf, Key, key};
+use super::{BrokerConf, Key, row};
 
 /// Bytes of a buffer of the pool.
 const BUFFER: u32 = 8 << 20;
@@ -42,10 +42,6 @@ impl BrokerConf {
     pub(super) fn staged(&self) -> Option<usize> {
         self.commits().map(|_| (self.pool.buffers * BUFFER) as usize)
     }
-}
-
-macro_rules! row {
-    ($($part:tt)*) => { key!(BrokerConf, $($part)*) };
 }
 
 pub(super) const KEYS: &[Key<BrokerConf>] = &[

@@ -1,7 +1,7 @@
 //! The keys about consume queues.
 
 use super::value::{switch, whole};
-use super::{BrokerConf, Key, key};
+use super::{BrokerConf, Key, row};
 
 /// What an operator may set of consume queues.
 #[derive(Clone, Debug)]
@@ -42,10 +42,6 @@ impl QueueConf {
         settings.light_queues = self.light && self.multi_dispatch;
         settings.light_queues_max = self.light_max;
     }
-}
-
-macro_rules! row {
-    ($($part:tt)*) => { key!(BrokerConf, $($part)*) };
 }
 
 pub(super) const KEYS: &[Key<BrokerConf>] = &[
