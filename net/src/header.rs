@@ -308,13 +308,15 @@ mod tests {
     #[test]
     fn json_is_read_tolerantly() {
         let text = br#"{"version":1,"new":{"x":[1,null]},"language":"KLINGON","extFields":
-            {"n":12,"b":true,"gone":null,"esc":"a\u0001b"},"remark":null,"code":-5}"#;
+            {"n":12,"b":true,"gone":null,"esc":"a\u0001b","f":1.5,"big":1e300},"remark":null,
+            "code":-5}"#;
         let frame = Frame { json: true, header: Bytes::from_static(text), body: Bytes::new() };
         let header = Header::decode(&frame).expect("tolerated");
         assert_eq!((header.code, header.version, header.opaque), (-5, 1, 0));
         assert_eq!(header.language, Language::OTHER);
         assert_eq!(header.remark, None);
-        let fields = [("n", "12"), ("b", "true"), ("esc", "a\u{1}b")];
+        let fields =
+            [("n", "12"), ("b", "true"), ("esc", "a\u{1}b"), ("f", "1.5"), ("big", "1e300")];
         assert_eq!(header.fields, fields.into_iter().collect());
     }
 

@@ -1,4 +1,4 @@
-//! UTF-8 text that shares its bytes: a slice of the frame it came in, cloned by counting.
+//! UTF-8 text that shares its bytes: a slice of what it came in, cloned by counting.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -34,8 +34,8 @@ impl Text {
         Self(self.0.slice_ref(part))
     }
 
-    /// The same text with bytes of its own: for what outlives the frame it came in, which would
-    /// be kept whole otherwise.
+    /// The same text with bytes of its own: for what outlives what it came in, which would be kept
+    /// whole otherwise.
     #[must_use]
     pub fn detached(&self) -> Self {
         Self::from(self.as_str())

@@ -170,7 +170,7 @@ impl<D: Disk> Broker<D> {
             let remark = "the master is taking over from its slaves; ask again".to_owned();
             return self.refuse(caller, Code::SystemBusy, remark);
         }
-        // The frame it came in must not be kept.
+        // The header it came in must not be kept.
         let request = match request {
             BrokerRequest::QueryOffset { group, of, zero_if_absent } => {
                 let of = QueueRef { topic: of.topic.detached(), queue: of.queue };

@@ -151,7 +151,7 @@ impl<D: Disk> Broker<D> {
             );
             return self.refuse(caller, Code::SystemBusy, remark);
         }
-        // Held for long: the frame it came in must not be.
+        // Held for long: the header it came in must not be.
         let pull = Box::new(pull.detached());
         self.holds.hold(Held { caller, pull, deadline });
     }

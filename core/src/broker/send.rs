@@ -225,7 +225,7 @@ impl<D: Disk> Broker<D> {
     /// Pulls on the message's queue, and on its light queues, wake once it may be seen.
     fn arrived(&mut self, to: &QueueRef, appended: &Appended, lights: Vec<Text>) {
         let end = appended.span.end();
-        // The table's own text: a frame is not kept for as long as a sync takes.
+        // The table's own text: a header is not kept for as long as a sync takes.
         let topic = self.topics.name(&to.topic).cloned().unwrap_or_else(|| to.topic.detached());
         self.arrivals.push(end, QueueRef { topic, queue: to.queue });
         for topic in lights {

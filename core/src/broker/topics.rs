@@ -147,7 +147,7 @@ impl Topics {
             }
         }
         topic.since = self.version.change(wall);
-        // Bytes of its own: the frame it came in must not be kept.
+        // Bytes of its own: the header it came in must not be kept.
         self.table.insert(Text::from(name), topic);
     }
 

@@ -165,8 +165,9 @@ impl Visitor<'_> for Value<'_> {
         self.show(value)
     }
 
+    /// With an exponent if it is long: six bytes of a header must not become three hundred.
     fn visit_f64<E: Error>(self, value: f64) -> Result<bool, E> {
-        self.show(value)
+        self.show(format_args!("{value:?}"))
     }
 
     fn visit_unit<E: Error>(self) -> Result<bool, E> {
