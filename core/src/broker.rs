@@ -253,6 +253,7 @@ impl<D: Disk> Broker<D> {
         if self.flush.commits(now.mono, self.store.is_pressed()) {
             self.store.commit();
         }
+        self.store.end_turn();
         self.flush.committed_upto(now.mono, self.store.committed());
         if let Some((from, upto)) = self.flush.start(now.mono) {
             self.store.sync(from, upto);
@@ -362,6 +363,8 @@ impl<D: Disk> Machine for Broker<D> {
         while self.outbox.is_empty() && self.drain_store(now) {
             self.advance(now);
         }
+        // An answer that was ready before waited for nobody, but a kill must not take its message.
+        self.store.end_turn();
         self.outbox.pop_front()
     }
 

@@ -101,7 +101,7 @@ pub struct StandaloneArgs {
 /// What to measure.
 #[derive(Debug, Subcommand)]
 pub enum Bench {
-    /// Append to a store alone: throughput, with pages made present ahead and without
+    /// Append to a store alone: throughput, and the time of each turn
     Append(AppendArgs),
     /// Pull messages: throughput, and the time of each answer
     Pull(LoadArgs),
@@ -118,7 +118,7 @@ pub enum Bench {
 /// What to append.
 #[derive(Args, Clone, Debug)]
 pub struct AppendArgs {
-    /// Records, each way
+    /// Records
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub records: u64,
     /// Bytes of a body

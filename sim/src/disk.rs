@@ -61,7 +61,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use hotfire_core::machine::Digest;
-use hotfire_storage::seam::{Advice, Disk, DiskUse, Done, Entry, Fault, FileId, Memory, Op, Token};
+use hotfire_storage::seam::{Disk, DiskUse, Done, Entry, Fault, FileId, Memory, Op, Token};
 
 pub use faults::Faults;
 pub use medium::Medium;
@@ -179,16 +179,6 @@ impl SimDisk {
         (mapping, page::size(at)..end)
     }
 
-    /// Advice changes nothing, so it is over at once; only nonsense is noticed.
-    fn hear(&self, file: FileId, advice: Advice) {
-        if let Advice::Prepare { from, to } = advice {
-            assert!(from <= to, "{from}..{to} is not a range");
-            self.reach(file, from, page::size(to - from));
-        } else {
-            self.reach(file, 0, 0);
-        }
-    }
-
     /// Takes an operation on, as far as that happens when it is asked for: ranges are checked, and
     /// a file to be deleted is unmapped.
     fn request(&mut self, op: Op<'_>) -> Request {
@@ -197,7 +187,6 @@ impl SimDisk {
             | Op::Rename { file, .. }
             | Op::Sync { file, .. }
             | Op::Zero { file, .. } => Some(file),
-            Op::Advise { .. } => unreachable!("advice was heard before"),
             Op::Allocate { .. }
             | Op::Measure { .. }
             | Op::Open { .. }
@@ -369,10 +358,6 @@ impl Disk for SimDisk {
         if self.medium.lock().death.is_some() {
             return Err(Fault::Crashed);
         }
-        if let Op::Advise { file, advice } = op {
-            self.hear(file, advice);
-            return Ok(Done::Finished);
-        }
         let request = self.request(op);
         // What was submitted before comes before.
         loop {
@@ -403,11 +388,6 @@ impl Disk for SimDisk {
         }
         let is_performed = matches!(op, Op::Rename { .. } | Op::Zero { .. });
         assert!(!is_performed, "{op:?} is performed, never submitted");
-        if let Op::Advise { file, advice } = op {
-            drop(inner);
-            self.hear(file, advice);
-            return self.medium.lock().flights.land(token, Ok(Done::Finished));
-        }
         self.cut_in(&mut inner, Moment::Submit, None);
         drop(inner);
         let request = self.request(op);

@@ -7,12 +7,13 @@
 //!
 //! A record never crosses a file's end: what does not fit, eight bytes for the blank record
 //! included, goes to the next file. That file is allocated while the current one still has room,
-//! so that rolling is a store to memory. Bytes behind `written` are nobody's.
+//! so that rolling is a store to memory. Bytes behind `written` are nobody's. The records of a turn
+//! are [`Staged`], and go to their file in one write.
 
 use crate::chain::{Ahead, Chain};
 use crate::position::{Committed, Physical, Span, Written};
 use crate::record::{BLANK_HEADER, Crc, MAGIC_BLANK, Record, Verdict, check};
-use crate::seam::{Fault, FileId, Memory};
+use crate::seam::{Fault, Memory};
 use crate::staged::Staged;
 
 /// Files up to this size are small enough to roll within one turn: the next one is always asked
@@ -38,35 +39,41 @@ pub(crate) enum Place {
 pub(crate) struct CommitLog {
     pub(crate) chain: Chain,
     written: u64,
-    staged: Option<Staged>,
+    staged: Staged,
 }
 
 impl CommitLog {
     pub(crate) fn new(chain: Chain) -> Self {
         let written = chain.start();
-        Self { chain, written, staged: None }
+        Self { chain, written, staged: Staged::new(written) }
     }
 
-    /// From here on records are staged, `most` bytes of them at once.
-    pub(crate) fn stage(&mut self, most: usize) {
-        assert!(self.staged.is_none(), "a log is staged once");
-        self.staged = Some(Staged::new(self.written, most));
+    /// From here on records wait for a commit, `most` bytes of them at once.
+    pub(crate) fn pool(&mut self, most: usize) {
+        self.staged.pool(most);
     }
 
     /// Up to where bytes are in files.
     pub(crate) fn committed(&self) -> Committed {
-        let end = self.staged.as_ref().map_or(self.written, Staged::base);
-        Committed::upto(Physical::new(end))
+        Committed::upto(Physical::new(self.staged.base()))
     }
 
     /// Moves what is staged into its file.
     pub(crate) fn commit(&mut self, memory: &mut impl Memory) {
-        let Some(staged) = self.staged.as_mut().filter(|staged| !staged.bytes().is_empty()) else {
+        let bytes = self.staged.bytes();
+        if bytes.is_empty() {
             return;
-        };
-        let (file, at) = self.chain.locate(staged.base()).expect("what is staged has a file");
-        memory.slot(file, at, staged.bytes().len()).copy_from_slice(staged.bytes());
-        staged.committed(self.written);
+        }
+        let (file, at) = self.chain.locate(self.staged.base()).expect("what is staged has a file");
+        memory.write(file, at, bytes);
+        self.staged.committed(self.written);
+    }
+
+    /// A turn is over: what waits for nothing else is committed.
+    pub(crate) fn end_turn(&mut self, memory: &mut impl Memory) {
+        if !self.staged.is_pool() {
+            self.commit(memory);
+        }
     }
 
     pub(crate) fn start(&self) -> Physical {
@@ -79,7 +86,9 @@ impl CommitLog {
 
     /// Recovery found the end.
     pub(crate) fn set_end(&mut self, end: Physical) {
+        assert!(self.staged.bytes().is_empty(), "recovery stages nothing");
         self.written = end.get();
+        self.staged.committed(self.written);
     }
 
     /// Can a file hold `len` bytes and the blank record behind them?
@@ -87,11 +96,19 @@ impl CommitLog {
         len + u64::from(BLANK_HEADER) <= self.chain.file_len()
     }
 
-    pub(crate) fn place(&self, len: u32) -> Place {
+    /// Where `len` bytes can go. A turn that has become long makes room for them.
+    pub(crate) fn make_place(&mut self, memory: &mut impl Memory, len: u32) -> Place {
+        if !self.staged.takes(len as usize) {
+            self.end_turn(memory);
+        }
+        self.place(len)
+    }
+
+    fn place(&self, len: u32) -> Place {
         let need = u64::from(len) + u64::from(BLANK_HEADER);
         let left = self.left();
         let file_len = self.chain.file_len();
-        if need <= left && self.staged.as_ref().is_some_and(|staged| !staged.takes(len as usize)) {
+        if need <= left && !self.staged.takes(len as usize) {
             return Place::Pool;
         }
         match (need <= left, self.chain.room_end() - self.written) {
@@ -112,8 +129,8 @@ impl CommitLog {
         half_full || eager
     }
 
-    /// Closes the current file with a blank record, and says which that was.
-    pub(crate) fn roll(&mut self, memory: &mut impl Memory) -> FileId {
+    /// Closes the current file with a blank record.
+    pub(crate) fn roll(&mut self, memory: &mut impl Memory) {
         self.commit(memory);
         let left = u32::try_from(self.left()).expect("a file is shorter than 4 GiB");
         assert!(left >= BLANK_HEADER, "eight bytes are always kept free");
@@ -121,30 +138,30 @@ impl CommitLog {
         let slot = memory.slot(file, at, BLANK_HEADER as usize);
         slot[..4].copy_from_slice(&left.to_be_bytes());
         slot[4..].copy_from_slice(&MAGIC_BLANK.to_be_bytes());
-        self.written += u64::from(left);
-        if let Some(staged) = &mut self.staged {
-            staged.committed(self.written);
-        }
-        file
+        self.pass(left);
     }
 
-    /// A blank record of so many bytes lies at the end already: the log goes on behind it. Says
-    /// which file is full.
-    pub(crate) fn pass_blank(&mut self, len: u32) -> FileId {
+    /// A blank record of so many bytes lies at the end already: the log goes on behind it.
+    pub(crate) fn pass_blank(&mut self, len: u32) {
         assert_eq!(u64::from(len), self.left(), "a blank record fills its file");
-        assert!(self.staged.is_none(), "what is copied is not staged");
-        let (file, _) = self.chain.locate(self.written).expect("there is a current file");
+        self.pass(len);
+    }
+
+    /// A record of so many bytes lies at the end already.
+    pub(crate) fn pass_record(&mut self, len: u32) {
+        assert!(u64::from(len) < self.left(), "a record ends in its file");
+        self.pass(len);
+    }
+
+    fn pass(&mut self, len: u32) {
+        assert!(self.staged.bytes().is_empty(), "what lies in a file is not staged");
         self.written += u64::from(len);
-        file
+        self.staged.committed(self.written);
     }
 
     /// Where the next `len` bytes go; the caller found [`Place::Here`].
-    pub(crate) fn slot<'a>(&'a mut self, memory: &'a mut impl Memory, len: u32) -> &'a mut [u8] {
-        if let Some(staged) = &mut self.staged {
-            return staged.slot(len as usize);
-        }
-        let (file, at) = self.chain.locate(self.written).expect("there is a current file");
-        memory.slot(file, at, len as usize)
+    pub(crate) fn slot(&mut self, len: u32) -> &mut [u8] {
+        self.staged.slot(len as usize)
     }
 
     /// Those bytes are a record now.
@@ -175,7 +192,7 @@ impl CommitLog {
     }
 
     fn staged_from(&self, at: Physical) -> Option<&[u8]> {
-        self.staged.as_ref()?.from(at.get())
+        self.staged.from(at.get())
     }
 
     /// The rest of the file at `at`, as far as bytes are allocated; as far as they are written, if
@@ -232,8 +249,6 @@ impl CommitLog {
     pub(crate) fn verify(&self) {
         assert!(self.chain.start() <= self.written, "the end lies behind the beginning");
         assert!(self.written <= self.chain.room_end(), "what is written is allocated");
-        if let Some(staged) = &self.staged {
-            staged.verify(self.written);
-        }
+        self.staged.verify(self.written);
     }
 }

@@ -3,9 +3,9 @@
 //! ```text
 //!   owner (one thread)                          disk threads
 //!   bytes, slot, lease  ── mapped memory
+//!   write               ── the page cache
 //!   submit, perform  ──┬─── syncs ───────────►  msync, zeroing
-//!                      ├─── files ───────────►  fallocate, unlink, rename, small files
-//!                      └─── pages ───────────►  pages made present ahead of the writer
+//!                      └─── files ───────────►  fallocate, unlink, rename, small files
 //!   poll  ◄──────────────── outcomes ─────────  wake() after each
 //! ```
 //!
@@ -26,7 +26,6 @@ mod pages;
 mod pages;
 mod peek;
 mod places;
-mod presence;
 #[cfg(not(any(loom, miri, heap_pages)))]
 mod rehearsal;
 mod sync;
@@ -47,7 +46,7 @@ use self::places::Places;
 use self::sync::Arc;
 use self::walk::Walk;
 use self::work::{Job, Lanes, Made, Outcome};
-use crate::seam::{Advice, Disk, Done, Entry, Fault, FileId, Memory, Op, Token};
+use crate::seam::{Disk, Done, Entry, Fault, FileId, Memory, Op, Token};
 
 #[cfg(not(any(loom, miri, heap_pages)))]
 pub use self::rehearsal::{Change, Rehearsal};
@@ -82,17 +81,11 @@ pub enum LockError {
 pub struct Usage {
     /// Does the system read more than it is asked for, as it guesses that neighbours are next?
     pub read_ahead: bool,
-    /// Do pages stay in memory from [`Advice::Prepare`] until [`Advice::Leave`]? Beyond the limit
-    /// of a process (`RLIMIT_MEMLOCK`) they do not; one warning says so.
-    ///
-    /// [`Advice::Prepare`]: crate::seam::Advice::Prepare
-    /// [`Advice::Leave`]: crate::seam::Advice::Leave
-    pub lock_pages: bool,
 }
 
 impl Default for Usage {
     fn default() -> Self {
-        Self { read_ahead: true, lock_pages: false }
+        Self { read_ahead: true }
     }
 }
 
@@ -156,13 +149,6 @@ impl MappedDisk {
 
     fn send(&mut self, token: Option<Token>, op: Op<'_>) {
         let job = match op {
-            Op::Advise { file, advice } => {
-                let mapping = self.maps.share(file);
-                if let Advice::Prepare { from, to } = advice {
-                    mapping.assert_range(from, to);
-                }
-                Job::Advise { mapping, advice }
-            }
             Op::Allocate { path, len } => {
                 Job::Allocate { path: path.to_owned(), len, usage: self.usage(path) }
             }
@@ -260,6 +246,10 @@ impl Memory for MappedDisk {
 
     fn slot(&mut self, file: FileId, at: u64, len: usize) -> &mut [u8] {
         self.maps.slot(file, at, len)
+    }
+
+    fn write(&mut self, file: FileId, at: u64, bytes: &[u8]) {
+        self.maps.write(file, at, bytes);
     }
 
     fn lease(&self, file: FileId, at: u64, len: usize) -> Bytes {

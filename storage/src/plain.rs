@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use crate::seam::{Advice, Disk, DiskUse, Done, Entry, Fault, FileId, Memory, Op, Token};
+use crate::seam::{Disk, DiskUse, Done, Entry, Fault, FileId, Memory, Op, Token};
 
 /// Files in memory. Clone it to freeze an image of the "medium".
 #[derive(Clone, Debug, Default)]
@@ -118,12 +118,6 @@ impl PlainDisk {
 
     fn run(&mut self, op: Op<'_>) -> Result<Done, Fault> {
         match op {
-            Op::Advise { file, advice } => {
-                let len = self.files[self.path(file)].len() as u64;
-                if let Advice::Prepare { from, to } = advice {
-                    assert!(from <= to && to <= len, "advice within the file");
-                }
-            }
             Op::Allocate { path, .. } if self.no_space => {
                 self.refused += 1;
                 return Err(Fault::Full { path: path.to_owned() });

@@ -1,14 +1,14 @@
 //! The storage seam: the one line between what cannot fail and what can.
 //!
-//! *Writing mapped memory is not I/O.* Once a file's blocks are reserved and its pages present, a
-//! store to them cannot fail and does not block: [`Memory`]. Whatever can block or fail is an
-//! [`Op`] with a completion: [`Disk`]. During boot and at the end of a stop nothing else runs, and
-//! the same operations are performed on the spot: [`Disk::perform`].
+//! *Writing memory is not I/O.* Once a file's blocks are reserved, a store to its pages, which are
+//! the system's cache, cannot fail and does not wait for the medium: [`Memory`]. Whatever can block
+//! or fail is an [`Op`] with a completion: [`Disk`]. During boot and at the end of a stop nothing
+//! else runs, and the same operations are performed on the spot: [`Disk::perform`].
 //!
 //! **Order.** Operations on one file, and on one path, complete in the order in which they were
-//! submitted; those on different files may overtake each other. Two exceptions, for what senders
-//! wait for must not stand behind what nobody waits for: an [`Op::Advise`] is ordered with
-//! nothing, and an [`Op::Delete`] does not wait for a sync of the file that it deletes.
+//! submitted; those on different files may overtake each other. One exception, for what senders
+//! wait for must not stand behind what nobody waits for: an [`Op::Delete`] does not wait for a sync
+//! of the file that it deletes.
 //!
 //! Paths are relative to the store's root, `/`-separated, without `.` or `..`.
 
@@ -22,32 +22,9 @@ pub struct FileId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
-/// What the owner knows about its use of a file, and a disk may act upon or not: what is read and
-/// what survives a crash does not depend on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Advice {
-    /// Nothing more is written to the file: what was done for its writer may be undone.
-    Leave,
-    /// Bytes `from..to` are about to be written: their pages are best present and writable by
-    /// then, or each first store to one waits for the system.
-    Prepare {
-        /// First byte.
-        from: u64,
-        /// Behind the last byte.
-        to: u64,
-    },
-}
-
 /// What can block or fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op<'a> {
-    /// Never fails, and changes nothing that can be observed but time.
-    Advise {
-        /// About which file.
-        file: FileId,
-        /// What.
-        advice: Advice,
-    },
     /// Create a file of `len` zero bytes with every block reserved (a full disk fails here, not
     /// at a later write), open it, and make its directory entry durable. Missing directories are
     /// created. Done: [`Done::Opened`].
@@ -239,6 +216,12 @@ pub trait Memory {
 
     /// The same bytes, to be written, by the one writer.
     fn slot(&mut self, file: FileId, at: u64, len: usize) -> &mut [u8];
+
+    /// Puts `bytes` at `at`: the same as copying them into a [`slot`](Self::slot), for many of them
+    /// at once. A disk may do that without touching a page of its own.
+    fn write(&mut self, file: FileId, at: u64, bytes: &[u8]) {
+        self.slot(file, at, bytes.len()).copy_from_slice(bytes);
+    }
 
     /// The same bytes, kept alive for as long as the lease is, without copying where the medium
     /// allows. The file stays mapped until the last lease is gone. The bytes must not be written

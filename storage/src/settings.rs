@@ -49,12 +49,9 @@ pub struct Settings {
     /// Does recovery demand that CRC of every record that it reads, whoever wrote it
     /// (`forceVerifyPropCRC`)?
     pub force_prop_crc: bool,
-    /// At most so many bytes of the log ahead of its end are made present in memory, so that
-    /// appending never waits for a page; 0: none.
-    pub prefault: u64,
-    /// Bytes of records that may wait in a buffer before they are in their file
-    /// (`transientStorePoolEnable`); `None`: records are written into their file at once. What is
-    /// not committed a kill loses. Not for a store that receives.
+    /// Bytes of records that may wait in a buffer for a commit before they are in their file
+    /// (`transientStorePoolEnable`); `None`: they wait for the end of their turn. What is not
+    /// committed a kill loses. Not for a store that receives.
     pub staged: Option<usize>,
     /// The operator's word that a log damaged below its durable end may be cut there. Without it
     /// such a store refuses to open.
@@ -93,7 +90,6 @@ impl Default for Settings {
             light_queues: false,
             light_queues_max: 20_000,
             verify_crc: true,
-            prefault: 32 << 20,
             prop_crc: PropCrc::Append,
             force_prop_crc: false,
             staged: None,

@@ -1,4 +1,4 @@
-//! The transient store pool (store.md 1): records that are written, and not in their file yet.
+//! Records that are written, and not in their file yet.
 //!
 //! ```text
 //!  committed          written
@@ -6,8 +6,13 @@
 //!   in files, mapped
 //! ```
 //!
-//! A kill loses what is staged. It lies in one file always: a log commits before it goes on to the
-//! next.
+//! They wait for the end of their turn, to go there in one write; or, in the transient store pool
+//! (store.md 1), for as long as the flush machine says, and then a kill loses them. What is staged
+//! lies in one file always: a log commits before it goes on to the next.
+
+/// So many bytes of a turn are staged at once: what is copied twice is still in the processor's
+/// cache then.
+const TURN_MOST: usize = 256 * 1024;
 
 /// The buffer.
 #[derive(Debug)]
@@ -17,11 +22,22 @@ pub(crate) struct Staged {
     bytes: Vec<u8>,
     /// So many bytes may wait; one record may always.
     most: usize,
+    is_pool: bool,
 }
 
 impl Staged {
-    pub(crate) fn new(base: u64, most: usize) -> Self {
-        Self { base, bytes: Vec::new(), most }
+    /// For records that wait for the end of their turn.
+    pub(crate) fn new(base: u64) -> Self {
+        Self { base, bytes: Vec::new(), most: TURN_MOST, is_pool: false }
+    }
+
+    /// From now on they wait until they are committed, `most` bytes of them.
+    pub(crate) fn pool(&mut self, most: usize) {
+        (self.most, self.is_pool) = (most, true);
+    }
+
+    pub(crate) fn is_pool(&self) -> bool {
+        self.is_pool
     }
 
     pub(crate) fn base(&self) -> u64 {
@@ -51,9 +67,11 @@ impl Staged {
         &self.bytes
     }
 
-    /// All of it is in files up to `base`. The buffer is used again.
+    /// All of it is in files up to `base`. The buffer is used again, but not one that a large
+    /// message has made larger.
     pub(crate) fn committed(&mut self, base: u64) {
         self.bytes.clear();
+        self.bytes.shrink_to(self.most);
         self.base = base;
     }
 

@@ -17,7 +17,6 @@ mod append;
 mod assign;
 mod durable;
 mod index;
-mod prefault;
 mod read;
 mod receive;
 mod retire;
@@ -100,9 +99,7 @@ enum Task {
     },
     Checkpoint,
     Delete,
-    Leave,
     Measure,
-    Prepare,
     Retire,
     Save(&'static str),
     SyncLog,
@@ -146,7 +143,6 @@ pub struct Store<D: Disk> {
     newest: (Wall, Physical),
     log_sync: Option<durable::LogSync>,
     queue_sync: Option<durable::QueueSync>,
-    prefault: prefault::Prefault,
     /// The first sync that failed: from then on nothing is claimed to be durable.
     broken: Option<Fault>,
     leaving: Option<retire::Leaving>,
@@ -184,7 +180,6 @@ impl<D: Disk> Store<D> {
         let batch_topics = topics.filter(|topic| is_batch(topic)).map(str::to_owned).collect();
         let flushed = Flushed::upto(found.log.written().end());
         let confirm = u64::try_from(found.checkpoint.confirm).unwrap_or_default();
-        let prefault = prefault::Prefault::new(settings.prefault);
         let mut store = Self {
             disk,
             settings,
@@ -199,7 +194,6 @@ impl<D: Disk> Store<D> {
             newest: (found.last_store_time, Physical::new(confirm)),
             log_sync: None,
             queue_sync: None,
-            prefault,
             broken: None,
             leaving: None,
             following: None,
@@ -209,9 +203,8 @@ impl<D: Disk> Store<D> {
             pressed: false,
         };
         if let Some(most) = store.settings.staged {
-            store.log.stage(most);
+            store.log.pool(most);
         }
-        store.prefault();
         Ok((store, found.opened))
     }
 
@@ -242,7 +235,6 @@ impl<D: Disk> Store<D> {
                     Ok(done) => self.log.chain.opened(file_of(done)),
                     Err(ref fault) => self.log.chain.failed(fault.clone()),
                 }
-                self.prefault();
                 self.tell_room(outcome);
             }
             Task::AllocateQueue { topic, id, life, side } => {
@@ -254,11 +246,9 @@ impl<D: Disk> Store<D> {
                     self.events.push_back(StoreEvent::DeleteFailed(fault));
                 }
             }
-            Task::Leave => {}
             Task::Measure => {
                 self.events.push_back(StoreEvent::Measured(outcome.map(use_of)));
             }
-            Task::Prepare => self.prepared(),
             Task::Retire => self.retired(&outcome.map(drop)),
             Task::Save(path) => {
                 let outcome = outcome.map(drop);
@@ -395,6 +385,12 @@ impl<D: Disk> Store<D> {
         if std::mem::take(&mut self.pressed) {
             self.events.push_back(StoreEvent::RoomReady);
         }
+    }
+
+    /// A turn is over: what it appended goes to files in one write, unless there is a pool. Nothing
+    /// of it may be answered, shown or synced before.
+    pub fn end_turn(&mut self) {
+        self.log.end_turn(&mut self.disk);
     }
 
     /// Does an append wait for a commit?

@@ -132,6 +132,7 @@ impl Life<'_> {
         };
         match self.store.append(wall, &draft) {
             Ok(appended) => {
+                self.store.end_turn();
                 let (at, topic) = (appended.span.at, usize::try_from(topic).expect("small"));
                 self.model.records.insert(at, body);
                 self.model.places.insert(at, (topic, appended.queue_offset.get()));

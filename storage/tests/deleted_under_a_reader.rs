@@ -24,7 +24,10 @@ fn append(store: &mut Store<MappedDisk>, body: &[u8]) -> hotfire_storage::Append
     };
     loop {
         match store.append(wall, &draft) {
-            Ok(appended) => return appended,
+            Ok(appended) => {
+                store.end_turn();
+                return appended;
+            }
             Err(AppendError::NotReady) => drop(store.poll()),
             Err(error) => panic!("{error}"),
         }

@@ -52,7 +52,10 @@ fn append(store: &mut Store<MappedDisk>, number: u64) -> Physical {
     };
     loop {
         match store.append(Wall::from_millis(1), &draft) {
-            Ok(appended) => return appended.span.at,
+            Ok(appended) => {
+                store.end_turn();
+                return appended.span.at;
+            }
             Err(AppendError::NotReady) => while store.poll().is_some() {},
             Err(error) => panic!("{error}"),
         }

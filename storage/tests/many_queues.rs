@@ -61,6 +61,7 @@ fn append<D: Disk>(store: &mut Store<D>, queue_id: i32, number: u64) {
         assert_eq!(error, AppendError::NotReady);
         while store.poll().is_some() {}
     }
+    store.end_turn();
     store.tend_index();
 }
 

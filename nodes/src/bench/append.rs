@@ -1,5 +1,4 @@
-//! The store alone: records appended into fresh files by one thread, with pages made present ahead
-//! of the writer and without.
+//! The store alone: records appended into fresh files by one thread.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,7 +12,7 @@ use hotfire_storage::record::{Draft, SysFlag};
 use hotfire_storage::time::Wall;
 use hotfire_storage::{AppendError, Settings, Store};
 
-use super::report::{AppendPass, AppendReport, Percentiles};
+use super::report::{AppendReport, Percentiles};
 use crate::Failure;
 use crate::cli::AppendArgs;
 
@@ -22,25 +21,9 @@ const TURN: u64 = 64;
 /// Latencies are counted up to this, in microseconds.
 const LONGEST: u64 = 60_000_000;
 
-/// Measures, both ways in turn.
+/// Measures.
 pub fn run(args: &AppendArgs) -> Result<AppendReport, Failure> {
-    let settings = |prefault| Settings {
-        commit_log_file: args.file_mib << 20,
-        prefault,
-        ..Settings::default()
-    };
-    let default = Settings::default().prefault;
-    Ok(AppendReport {
-        records: args.records,
-        size: args.size,
-        file_mib: args.file_mib,
-        rate: args.rate,
-        without: pass(args, settings(0))?,
-        with: pass(args, settings(default))?,
-    })
-}
-
-fn pass(args: &AppendArgs, settings: Settings) -> Result<AppendPass, Failure> {
+    let settings = Settings { commit_log_file: args.file_mib << 20, ..Settings::default() };
     let scratch = Scratch::new(&args.dir)?;
     let disk = MappedDisk::open(&scratch.0, || {}).map_err(Failure::new)?;
     let (mut store, _) = Store::open(disk, settings, |_| false).map_err(Failure::new)?;
@@ -65,6 +48,7 @@ fn pass(args: &AppendArgs, settings: Settings) -> Result<AppendPass, Failure> {
     for number in 1..=args.records {
         append(&mut store, &draft)?;
         if number % TURN == 0 {
+            store.end_turn();
             while store.poll().is_some() {}
             let took = u64::try_from(turn.elapsed().as_micros()).unwrap_or(LONGEST);
             turns.saturating_record(took);
@@ -73,7 +57,14 @@ fn pass(args: &AppendArgs, settings: Settings) -> Result<AppendPass, Failure> {
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
-    Ok(AppendPass { seconds, turn_us: Percentiles::of(&turns) })
+    Ok(AppendReport {
+        records: args.records,
+        size: args.size,
+        file_mib: args.file_mib,
+        rate: args.rate,
+        seconds,
+        turn_us: Percentiles::of(&turns),
+    })
 }
 
 /// Waits until so many records may have been appended. A sleep would be longer than a turn.

@@ -239,7 +239,6 @@ impl BrokerConf {
             index_items: self.index_items,
             max_message_size: self.max_message_size,
             delay_levels: self.delay_levels.millis.clone(),
-            prefault: self.memory.prefault,
             staged: self.staged(),
             accept_rot: self.accept_damaged_log,
             process: std::process::id(),

@@ -56,7 +56,8 @@ pub const BROKER: &str = "\
     transactionTimeOut transferMsgByHeap usePopConsumerKVService useServerSideResetOffset \
     useSingleRocksDBForAllConfigs validateSystemTopicWhenUpdateTopic waitTimeMillsInAckQueue \
     waitTimeMillsInAdminBrokerQueue waitTimeMillsInHeartbeatQueue waitTimeMillsInLitePullQueue \
-    waitTimeMillsInPullQueue waitTimeMillsInSendQueue waitTimeMillsInTransactionQueue";
+    waitTimeMillsInPullQueue waitTimeMillsInSendQueue waitTimeMillsInTransactionQueue \
+    warmMapedFileEnable";
 
 /// Of its store. `abortFile`, `storeCheckpoint`, `storePathConsumeQueue` and `storePathIndex` are
 /// in many files on the web; Apache's store reads none of them.

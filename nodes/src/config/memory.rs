@@ -8,10 +8,6 @@ use super::{BrokerConf, Key, row};
 /// How the CommitLog lies in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
-    /// Bytes of the log ahead of its end that are made present.
-    pub prefault: u64,
-    /// Do the pages of the file that is written stay in memory?
-    pub lock_pages: bool,
     /// Are consumers that are far behind sent to a slave?
     pub slave_reads: bool,
     /// How far that is: per cent of the machine's memory.
@@ -22,21 +18,15 @@ pub struct Memory {
 
 impl Default for Memory {
     fn default() -> Self {
-        let Usage { read_ahead, lock_pages } = Usage::default();
-        Self {
-            prefault: hotfire_storage::Settings::default().prefault,
-            lock_pages,
-            slave_reads: false,
-            near_percent: 40,
-            read_ahead,
-        }
+        let Usage { read_ahead } = Usage::default();
+        Self { slave_reads: false, near_percent: 40, read_ahead }
     }
 }
 
 impl Memory {
     /// How the CommitLog's files are used.
     pub fn usage(self) -> Usage {
-        Usage { read_ahead: self.read_ahead, lock_pages: self.lock_pages }
+        Usage { read_ahead: self.read_ahead }
     }
 
     /// From how many bytes behind the log's end on consumers are sent to a slave, if they are.
@@ -55,20 +45,6 @@ fn of_the_machine() -> Option<u64> {
 }
 
 pub(super) const KEYS: &[Key<BrokerConf>] = &[
-    row!(
-        "maxPrefaultBytes",
-        memory.prefault,
-        whole(0..=1 << 30),
-        "Hotfire's own: at most so many bytes of the CommitLog ahead of its end are made present \
-         in memory; 0: none."
-    ),
-    row!(
-        "warmMapedFileEnable",
-        memory.lock_pages,
-        switch,
-        "Lock the pages of the CommitLog file that is written into memory, as far as \
-         RLIMIT_MEMLOCK (`ulimit -l`) allows."
-    ),
     row!(
         "dataReadAheadEnable",
         memory.read_ahead,

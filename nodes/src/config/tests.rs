@@ -104,8 +104,7 @@ fn the_machine_gets_what_the_file_says() {
     let (result, conf) = broker(
         "brokerName=b\nbrokerIP1=10.0.0.7\nlistenPort=20911\nflushDiskType=SYNC_FLUSH\n\
          syncFlushTimeout=77\nmaxTopics=3\nmappedFileSizeConsumeQueue=41\n\
-         warmMapedFileEnable=true\ndataReadAheadEnable=false\nmaxPrefaultBytes=4096\n\
-         checkCRCOnRecover=false\nenabledAppendPropCRC=false\nforceVerifyPropCRC=true\n",
+         dataReadAheadEnable=false\ncheckCRCOnRecover=false\nenabledAppendPropCRC=false\nforceVerifyPropCRC=true\n",
     );
     result.expect("fine");
     let machine = conf.machine(9);
@@ -114,8 +113,8 @@ fn the_machine_gets_what_the_file_says() {
     assert_eq!((machine.limits.topics, machine.seed), (3, 9));
     let timeout = std::time::Duration::from_millis(77);
     assert_eq!(machine.flush, hotfire_core::broker::FlushPolicy::Sync { timeout });
-    assert_eq!((conf.store().consume_queue_file, conf.store().prefault), (60, 4096));
-    let usage = hotfire_storage::mapped::Usage { read_ahead: false, lock_pages: true };
+    assert_eq!(conf.store().consume_queue_file, 60);
+    let usage = hotfire_storage::mapped::Usage { read_ahead: false };
     assert_eq!(conf.memory.usage(), usage);
     let store = conf.store();
     assert_eq!(store.prop_crc, hotfire_storage::record::PropCrc::Omit);

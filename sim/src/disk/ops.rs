@@ -47,7 +47,6 @@ impl Request {
     pub(super) fn new(op: Op<'_>, mapped: Option<(&str, Inode)>, luck: &mut Luck) -> Self {
         let of = || mapped.expect("the operation names an open file");
         let (path, what) = match op {
-            Op::Advise { .. } => unreachable!("advice is no request"),
             Op::Allocate { path, len } => (path, What::Allocate { len }),
             Op::Delete { .. } => (of().0, What::Delete),
             Op::Measure { dir } => (dir, What::Measure),

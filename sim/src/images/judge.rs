@@ -162,6 +162,7 @@ impl Image<'_> {
         let sync_at = self.dice.below(count + 2, "image.sync");
         for number in 1..=count {
             source.append(&mut store, &mut history)?;
+            store.end_turn();
             if number == sync_at {
                 store.sync(flushed.end(), store.committed());
             }

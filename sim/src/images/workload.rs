@@ -271,6 +271,7 @@ impl Lives {
             match self.work.below(12, "work.what") {
                 0..5 if !self.is_broken => {
                     if self.source.append(store, &mut self.history)? {
+                        store.end_turn();
                         self.known.appended = self.history.len();
                         let end = store.written().end();
                         self.log.say(Mark::State, format_args!("appended up to {end}"));

@@ -71,23 +71,17 @@ impl Pages {
         Ok(())
     }
 
-    pub(super) fn populate(&self, start: usize, len: usize) -> io::Result<()> {
-        self.flush(start, len)
-    }
-
-    pub(super) fn read_ahead(&self, start: usize, len: usize) -> io::Result<()> {
-        self.flush(start, len)
+    /// The system's write, on the heap.
+    #[allow(clippy::unnecessary_wraps)]
+    pub(super) fn put(&self, _file: &File, start: usize, bytes: &[u8]) -> io::Result<()> {
+        let pointer = self.write(start, bytes.len());
+        // SAFETY: inside the mapping (asserted); whoever has the system write argues that nobody
+        // else reaches the bytes, as for `write`.
+        unsafe { pointer.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        Ok(())
     }
 
     pub(super) fn no_read_ahead(&self) -> io::Result<()> {
-        self.flush(0, 0)
-    }
-
-    pub(super) fn lock(&self) -> io::Result<()> {
-        self.flush(0, 0)
-    }
-
-    pub(super) fn unlock(&self) -> io::Result<()> {
         self.flush(0, 0)
     }
 

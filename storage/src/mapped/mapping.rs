@@ -9,9 +9,9 @@
 //!   [`leased`](Known::leased) are never again written, and `slot` panics rather than breaking
 //!   that. The mark only grows, and only under a borrow of the `Maps`.
 //!
-//! The disk's threads hold `Arc`s too, and reach the bytes through the kernel only. Reading them
-//! there (a sync) disturbs nobody. Writing them (zeroing a range) is done while the owner waits,
-//! holding its `Maps` mutably, and never below the mark. Making pages present changes no byte.
+//! The kernel reaches the bytes by the file. Reading them there (a sync, by a thread of the disk)
+//! disturbs nobody. Writing them (zeroing a range, or [`Maps::write`]) is done while the owner
+//! waits, holding its `Maps` mutably, and never below the mark.
 //!
 //! Two mappings of one file would be two ways to the same bytes: a file is known once, whatever
 //! its name ([`Maps::know`]), and mapped again only after its mapping is gone.
@@ -46,7 +46,7 @@ use bytes::Bytes;
 use self::residents::Residents;
 use super::pages::Pages;
 use super::peek::Peek;
-use super::sync::{Arc, AtomicBool, Ordering};
+use super::sync::Arc;
 use super::{Usage, files};
 use crate::seam::FileId;
 
@@ -90,8 +90,6 @@ impl Found {
 pub(super) struct Mapping {
     pages: Pages,
     found: Arc<Found>,
-    /// Were its pages locked into memory, or was that tried?
-    locked: AtomicBool,
 }
 
 impl Mapping {
@@ -109,44 +107,12 @@ impl Mapping {
     }
 
     fn of(pages: Pages, found: Arc<Found>) -> Self {
-        Self { pages, found, locked: AtomicBool::new(false) }
-    }
-
-    pub(super) fn path(&self) -> &str {
-        &self.found.path
-    }
-
-    /// Panics unless `from..to` lies in the file.
-    pub(super) fn assert_range(&self, from: u64, to: u64) {
-        self.found.range(from, to);
+        Self { pages, found }
     }
 
     pub(super) fn sync(&self, from: u64, to: u64) -> io::Result<()> {
         let (start, len) = self.found.range(from, to);
         self.pages.flush(start, len)
-    }
-
-    /// Makes pages present and writable, where the system can.
-    pub(super) fn populate(&self, from: u64, to: u64) -> io::Result<()> {
-        let (start, len) = self.found.range(from, to);
-        self.pages.populate(start, len)
-    }
-
-    /// Has pages read.
-    pub(super) fn read_ahead(&self, from: u64, to: u64) -> io::Result<()> {
-        let (start, len) = self.found.range(from, to);
-        self.pages.read_ahead(start, len)
-    }
-
-    /// Locks pages into memory as they are touched, if that is wanted and was not tried before.
-    pub(super) fn lock_pages(&self) -> io::Result<()> {
-        let due = self.found.usage.lock_pages && !self.locked.swap(true, Ordering::Relaxed);
-        if due { self.pages.lock() } else { Ok(()) }
-    }
-
-    /// Takes [`lock_pages`](Self::lock_pages) back.
-    pub(super) fn unlock_pages(&self) -> io::Result<()> {
-        if self.locked.swap(false, Ordering::Relaxed) { self.pages.unlock() } else { Ok(()) }
     }
 }
 
@@ -180,6 +146,8 @@ pub(super) struct Maps {
     known: BTreeSet<Identity>,
     residents: Residents,
     peek: RefCell<Peek>,
+    /// The file that was last written by the system's own call.
+    writer: Option<(FileId, File)>,
 }
 
 impl Maps {
@@ -191,6 +159,7 @@ impl Maps {
             known: BTreeSet::new(),
             residents: Residents::new(most),
             peek: RefCell::default(),
+            writer: None,
         }
     }
 
@@ -232,6 +201,7 @@ impl Maps {
         self.known.remove(&known.found.identity);
         self.residents.remove(file);
         self.peek.get_mut().forget(file);
+        self.writer.take_if(|(of, _)| *of == file);
         match known.mapping.into_inner() {
             Some(mapping) => Handle::Mapped(mapping),
             None => Handle::Named(known.found),
@@ -347,15 +317,7 @@ impl Maps {
     }
 
     pub(super) fn slot(&mut self, file: FileId, at: u64, len: usize) -> &mut [u8] {
-        if self.get(file).mapping.get().is_none() {
-            self.make_room();
-            self.peek.get_mut().forget(file);
-        }
-        let known = self.get_mut(file);
-        known.assert_unleased(at);
-        let end = at.saturating_add(len as u64);
-        let part = known.unsynced.get_or_insert((at, end));
-        *part = (part.0.min(at), part.1.max(end));
+        self.will_write(file, at, len);
         let mapping = self.mapping(file);
         let start = mapping.found.checked(at, len);
         // SAFETY: inside the mapping (checked), which outlives this borrow of `self`. No other
@@ -364,6 +326,53 @@ impl Maps {
         // which needs `self` too), no other file of `self` is this one under another name, and an
         // earlier mapping of it ended before this one began.
         unsafe { std::slice::from_raw_parts_mut(mapping.pages.write(start, len), len) }
+    }
+
+    /// Bytes `at..at + len` are about to be written. Panics if any of them is leased.
+    fn will_write(&mut self, file: FileId, at: u64, len: usize) {
+        if self.get(file).mapping.get().is_none() {
+            self.make_room();
+            self.peek.get_mut().forget(file);
+        }
+        let known = self.get_mut(file);
+        known.found.checked(at, len);
+        known.assert_unleased(at);
+        let end = at + len as u64;
+        let part = known.unsynced.get_or_insert((at, end));
+        *part = (part.0.min(at), part.1.max(end));
+    }
+
+    /// Puts bytes into a file by the system's own call. A page that was not written before costs a
+    /// store to the mapping a fault, and again after each sync, which protects it, and tells every
+    /// processor so; here it costs nothing but the copy.
+    pub(super) fn write(&mut self, file: FileId, at: u64, bytes: &[u8]) {
+        self.will_write(file, at, bytes.len());
+        let mapping = Arc::clone(self.mapping(file));
+        let start = mapping.found.checked(at, bytes.len());
+        // The kernel writes these bytes: nobody holds a reference to them, for the same reasons as
+        // in `slot`.
+        let put = self.writer(file).and_then(|writer| mapping.pages.put(writer, start, bytes));
+        if let Err(why) = put {
+            // What the system refuses here it tells the next sync; a store to the mapping does not
+            // ask it.
+            tracing::debug!(%why, path = mapping.found.path, "written through the mapping");
+            self.writer = None;
+            self.slot(file, at, bytes.len()).copy_from_slice(bytes);
+        }
+    }
+
+    /// The file, open for [`write`](Self::write).
+    fn writer(&mut self, file: FileId) -> io::Result<&File> {
+        if self.writer.as_ref().is_none_or(|(of, _)| *of != file) {
+            let found = &self.get(file).found;
+            let opened = files::open(&self.root.join(&found.path))?;
+            let now = Found::new(&opened, found.path.clone(), found.usage)?;
+            if now.identity != found.identity {
+                return Err(io::Error::other("another file has its name by now"));
+            }
+            self.writer = Some((file, opened));
+        }
+        Ok(self.writer.as_ref().map(|(_, writer)| writer).expect("it was just opened"))
     }
 
     /// Bytes that keep their file mapped.

@@ -5,9 +5,9 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
-use rustix::mm::MlockFlags;
 
 /// A whole file, mapped for reading and writing, shared with the medium.
 pub(super) struct Pages(MmapRaw);
@@ -39,32 +39,15 @@ impl Pages {
         self.0.flush_range(start, len)
     }
 
-    /// Makes the pages present and writable. They keep their content.
-    pub(super) fn populate(&self, start: usize, len: usize) -> io::Result<()> {
-        self.0.advise_range(Advice::PopulateWrite, start, len)
-    }
-
-    /// For a system that cannot [`populate`](Self::populate): has the pages read, at least.
-    pub(super) fn read_ahead(&self, start: usize, len: usize) -> io::Result<()> {
-        self.0.advise_range(Advice::WillNeed, start, len)
+    /// Puts `bytes` at `start` by way of `file`, the mapped one: the system writes its cache, which
+    /// is what is mapped. The caller checked the range.
+    pub(super) fn put(&self, file: &File, start: usize, bytes: &[u8]) -> io::Result<()> {
+        debug_assert!(start + bytes.len() <= self.len(), "inside the mapping");
+        file.write_all_at(bytes, start as u64)
     }
 
     /// Neighbours of a page that is read are not read as well.
     pub(super) fn no_read_ahead(&self) -> io::Result<()> {
         self.0.advise(Advice::Random)
-    }
-
-    /// Every page that is touched from now on stays in memory.
-    pub(super) fn lock(&self) -> io::Result<()> {
-        // SAFETY: the range is the mapping, which `self` owns; locking pages changes no byte.
-        let locked = unsafe {
-            rustix::mm::mlock_with(self.0.as_mut_ptr().cast(), self.len(), MlockFlags::ONFAULT)
-        };
-        locked.map_err(io::Error::from)
-    }
-
-    /// Takes [`lock`](Self::lock) back.
-    pub(super) fn unlock(&self) -> io::Result<()> {
-        self.0.unlock()
     }
 }

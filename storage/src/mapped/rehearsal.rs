@@ -220,7 +220,7 @@ impl Rehearsal {
             Op::Replace { path, bytes } => {
                 self.over.insert(path.to_owned(), Over::Small(bytes.to_vec()));
             }
-            Op::Advise { .. } | Op::Sync { .. } => {}
+            Op::Sync { .. } => {}
             Op::Zero { file, from, to } => {
                 self.written(file).zero(to_usize(from), to_usize(to));
             }

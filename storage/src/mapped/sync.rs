@@ -3,10 +3,6 @@
 
 #[cfg(loom)]
 pub(super) use loom::sync::Arc;
-#[cfg(loom)]
-pub(super) use loom::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(not(loom))]
 pub(super) use std::sync::Arc;
-#[cfg(not(loom))]
-pub(super) use std::sync::atomic::{AtomicBool, Ordering};

@@ -6,19 +6,14 @@ use std::thread::JoinHandle;
 use std::{io, thread};
 
 use super::files;
-use super::mapping::{Handle, Mapping};
+use super::mapping::Handle;
 use super::places::Places;
-use super::presence::Presence;
 use super::sync::Arc;
 use super::{Usage, Wake};
-use crate::seam::{Advice, DiskUse, Fault, Token};
+use crate::seam::{DiskUse, Fault, Token};
 
 /// An operation with everything it needs.
 pub(super) enum Job {
-    Advise {
-        mapping: Arc<Mapping>,
-        advice: Advice,
-    },
     Allocate {
         path: String,
         len: u64,
@@ -86,9 +81,6 @@ pub(super) struct Lanes {
     prompt: Lane,
     /// Names and whole files: allocation, deletion, small state.
     patient: Lane,
-    /// Pages made present. A lane of its own: its work must keep ahead of the writer, who is fast,
-    /// and an allocation takes as long as a few commits of the file system's journal.
-    pages: Lane,
     outcomes: Receiver<Outcome>,
     /// Works whose outcomes were not received.
     running: usize,
@@ -105,8 +97,8 @@ impl Lanes {
     pub(super) fn start(root: &Path, wake: &Wake) -> io::Result<Self> {
         let (tell, outcomes) = channel();
         let lane = |name: &str| Lane::start(name, root.to_owned(), tell.clone(), wake);
-        let (prompt, patient, pages) = (lane("sync")?, lane("files")?, lane("pages")?);
-        Ok(Self { prompt, patient, pages, outcomes, running: 0 })
+        let (prompt, patient) = (lane("sync")?, lane("files")?);
+        Ok(Self { prompt, patient, outcomes, running: 0 })
     }
 
     pub(super) fn send(&mut self, token: Option<Token>, job: Job) {
@@ -119,7 +111,6 @@ impl Lanes {
             | Job::Remove { .. }
             | Job::Rename { .. }
             | Job::Replace { .. } => &self.patient,
-            Job::Advise { .. } => &self.pages,
         };
         let work = lane.work.as_ref().expect("taken only by drop");
         work.send(Work { token, job }).expect("a disk thread lives as long as the disk");
@@ -169,9 +160,8 @@ impl Drop for Lane {
 
 /// Runs until the owner is gone.
 fn run(root: &Path, work: &Receiver<Work>, tell: &Sender<Outcome>, wake: &dyn Fn()) {
-    let mut presence = Presence::default();
     while let Ok(Work { token, job }) = work.recv() {
-        let made = job.run(root, &mut presence);
+        let made = job.run(root);
         if tell.send(Outcome { token, made }).is_err() {
             return;
         }
@@ -180,12 +170,8 @@ fn run(root: &Path, work: &Receiver<Work>, tell: &Sender<Outcome>, wake: &dyn Fn
 }
 
 impl Job {
-    fn run(self, root: &Path, presence: &mut Presence) -> Result<Made, Fault> {
+    fn run(self, root: &Path) -> Result<Made, Fault> {
         let done = match self {
-            Self::Advise { mapping, advice } => {
-                presence.follow(&mapping, advice);
-                Ok(())
-            }
             Self::Allocate { path, len, usage } => {
                 let mapping = files::allocate(root, &path, len, usage)?;
                 return Ok(Made::File(Handle::Mapped(Arc::new(mapping))));

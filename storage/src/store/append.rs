@@ -109,7 +109,7 @@ impl<D: Disk> Store<D> {
         let first = drafts.first().expect("a batch holds messages");
         let (topic, id) = (first.topic, first.queue_id);
         let (len, layout) = self.check(drafts)?;
-        let place = self.log.place(len);
+        let place = self.log.make_place(&mut self.disk, len);
         match place {
             Place::Here | Place::Next => {}
             Place::Pool => {
@@ -130,8 +130,7 @@ impl<D: Disk> Store<D> {
         self.check_lights(given)?;
         // From here on nothing can fail.
         if place == Place::Next {
-            let left = self.log.roll(&mut self.disk);
-            self.leave(left);
+            self.log.roll(&mut self.disk);
         }
         let at = self.log.written().end();
         let queue_offset = self.next_offset(topic, id);
@@ -148,7 +147,6 @@ impl<D: Disk> Store<D> {
         if self.log.wants_room() && !self.log.chain.has_failed() {
             self.ask_log_room();
         }
-        self.prefault();
         let is_queued = first.sys_flag.is_queued();
         let queue_offset = if is_queued { queue_offset } else { QueueOffset::ZERO };
         Ok(Appended { span: Span { at, len }, queue_offset, store_time: wall })
@@ -232,7 +230,7 @@ impl<D: Disk> Store<D> {
         let queue_offset = if draft.sys_flag.is_queued() { next } else { QueueOffset::ZERO };
         let facts = Facts { stored: wall, ..self.facts(draft, queue_offset, layout.len()) };
         let span = facts.span;
-        let slot = self.log.slot(&mut self.disk, span.len);
+        let slot = self.log.slot(span.len);
         draft.encode_into(layout, slot, queue_offset, span.at, wall);
         self.log.publish(span.len);
         self.newest = (wall, span.at);

@@ -80,7 +80,7 @@ impl<D: Disk> Store<D> {
             };
             let room = usize::try_from(self.log.chain.file_len() - within).unwrap_or(usize::MAX);
             let (now, later) = bytes.split_at(bytes.len().min(room));
-            self.disk.slot(file, within, now.len()).copy_from_slice(now);
+            self.disk.write(file, within, now);
             self.unfinished += now.len() as u64;
             (taken, bytes) = (taken + now.len(), later);
         }
@@ -185,8 +185,7 @@ impl<D: Disk> Store<D> {
                     return Err(ReceiveError::NotReady);
                 }
                 Verdict::Blank { len } => {
-                    let file = self.log.pass_blank(len);
-                    self.leave(file);
+                    self.log.pass_blank(len);
                     self.unfinished -= u64::from(len);
                 }
                 Verdict::Good(_) => self.finish_record(size, arrived)?,
@@ -194,7 +193,6 @@ impl<D: Disk> Store<D> {
             if self.log.wants_room() && !self.log.chain.has_failed() {
                 self.ask_log_room();
             }
-            self.prefault();
         }
         Ok(())
     }
@@ -257,7 +255,7 @@ impl<D: Disk> Store<D> {
         for (name, _) in &lights {
             self.check_room(name, LIGHT_QUEUE_ID, Kind::Simple, FILL)?;
         }
-        self.log.publish(facts.span.len);
+        self.log.pass_record(facts.span.len);
         self.unfinished -= u64::from(facts.span.len);
         self.newest = (facts.stored, facts.span.at);
         if let Some(entry) = own {

@@ -66,7 +66,10 @@ fn events(store: &mut Store<PlainDisk>) -> Vec<StoreEvent> {
 fn append(store: &mut Store<PlainDisk>, draft: &Draft<'_>) -> Appended {
     for _ in 0..4 {
         match store.append(NOW, draft) {
-            Ok(appended) => return appended,
+            Ok(appended) => {
+                store.end_turn();
+                return appended;
+            }
             Err(AppendError::NotReady) => drop(events(store)),
             Err(error) => panic!("{error}"),
         }

@@ -42,7 +42,6 @@ pub type Estate = Rc<RefCell<Medium>>;
 /// An operation that outlives its submission.
 #[derive(Clone, Debug)]
 enum Owned {
-    Advise,
     Allocate(String, u64),
     Measure(String),
     Open(String),
@@ -116,7 +115,6 @@ impl CrashDisk {
 
     fn own(&mut self, op: Op<'_>) -> Owned {
         match op {
-            Op::Advise { .. } => Owned::Advise,
             Op::Allocate { path, len } => Owned::Allocate(path.to_owned(), len),
             Op::Delete { file } => Owned::Remove(self.names.remove(&file).expect("open")),
             Op::Measure { dir } => Owned::Measure(dir.to_owned()),
@@ -149,7 +147,6 @@ impl CrashDisk {
 
     fn effect(&mut self, op: Owned) -> Result<Done, Fault> {
         match op {
-            Owned::Advise => Ok(Done::Finished),
             Owned::Allocate(path, len) => {
                 let done = self.live.perform(Op::Allocate { path: &path, len })?;
                 self.durable.insert(path.clone(), self.live.file(&path).expect("made").to_vec());
@@ -209,11 +206,7 @@ impl CrashDisk {
                 let middle = from + self.dice.below(to - from + 1);
                 drop(self.effect(Owned::Zero(file, from, middle)));
             }
-            Owned::Advise
-            | Owned::Measure(_)
-            | Owned::Open(_)
-            | Owned::Remove(_)
-            | Owned::Rename(..) => {}
+            Owned::Measure(_) | Owned::Open(_) | Owned::Remove(_) | Owned::Rename(..) => {}
         }
     }
 

@@ -109,6 +109,7 @@ pub(super) fn fill(root: &Path, settings: Settings, shape: &Shape) -> Result<(),
 fn append(store: &mut Store<Hasty>, wall: Wall, draft: &Draft<'_>) -> Result<(), Failure> {
     loop {
         let outcome = store.append(wall, draft);
+        store.end_turn();
         while let Some(event) = store.poll() {
             if let StoreEvent::RoomFailed(fault) = event {
                 return Err(Failure::new(fault));

@@ -45,19 +45,16 @@ fn readers_keep_a_deleted_file_mapped_whoever_is_last() {
 }
 
 #[test]
-fn a_sync_and_advice_under_way_keep_a_deleted_file_mapped() {
+fn a_sync_under_way_keeps_a_deleted_file_mapped() {
     loom::model(|| {
         let (mut maps, file) = owner(1);
         let lease = record(&mut maps, file, 0, 7);
         let shared = maps.share(file);
         let syncs = thread::spawn(move || shared.sync(0, 1).expect("synced"));
-        let shared = maps.share(file);
-        let pages = thread::spawn(move || shared.populate(0, 1).expect("advice"));
         drop(maps.remove(file));
         assert_eq!(lease.as_ref(), [7]);
         drop(lease);
         syncs.join().expect("the disk");
-        pages.join().expect("the disk");
     });
 }
 

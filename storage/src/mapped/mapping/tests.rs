@@ -94,7 +94,6 @@ fn leases_are_read_elsewhere_while_the_writer_goes_on_and_the_file_goes() {
     let shared = maps.share(file);
     let disk = thread::spawn(move || {
         shared.sync(0, 4096).expect("synced");
-        shared.populate(0, 4096).or_else(|_| shared.read_ahead(0, 4096)).expect("advice");
     });
     let deleted = maps.remove(file);
     let deleter = thread::spawn(move || drop(deleted));
@@ -220,4 +219,30 @@ fn a_file_that_is_read_without_being_mapped_is_read_as_it_is() {
     named.and_then(|file| file.write_all_at(&[0; 1_000], 9_000)).expect("zeroed");
     drop(handle);
     assert_eq!(read(&maps, 8_998), [1, 1, 0]);
+}
+
+#[test]
+fn what_the_system_writes_is_what_is_mapped() {
+    let (dir, mut maps, files) = files(2, 64, 9);
+    maps.write(files[0], 3, b"first");
+    maps.write(files[1], 0, b"other");
+    maps.slot(files[0], 8, 3).copy_from_slice(b"and");
+    maps.write(files[0], 11, b"more");
+    assert_eq!(maps.bytes(files[0], 2, 14), b"\0firstandmore\0");
+    let lease = maps.lease(files[0], 3, 5);
+    let refused = |maps: &mut Maps, at| {
+        catch_unwind(AssertUnwindSafe(|| maps.write(files[0], at, b"xx"))).is_err()
+    };
+    assert!(refused(&mut maps, 7), "below what is leased");
+    assert!(cfg!(miri) || refused(&mut maps, 63), "beyond the end");
+    maps.write(files[0], 8, b"AND");
+    assert_eq!((&lease[..], maps.bytes(files[0], 8, 4)), (&b"first"[..], &b"ANDm"[..]));
+
+    // Another file has its name: it is not written, and what is mapped is.
+    std::fs::rename(dir.path().join("1"), dir.path().join("gone")).expect("renamed");
+    std::fs::write(dir.path().join("1"), [9; 64]).expect("written");
+    maps.write(files[0], 20, b"x");
+    maps.write(files[1], 5, b"wise");
+    assert_eq!(maps.bytes(files[1], 0, 9), b"otherwise");
+    assert_eq!(std::fs::read(dir.path().join("1")).expect("read"), [9; 64]);
 }

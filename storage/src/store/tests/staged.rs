@@ -60,3 +60,36 @@ fn a_log_commits_before_it_goes_on_to_the_next_file() {
     assert_eq!(bodies(&store, "t").len(), 3);
     store.verify_all().expect("queues follow the log");
 }
+
+#[test]
+fn the_records_of_a_turn_go_to_their_file_when_it_ends_and_not_before() {
+    let (mut store, _) = open(PlainDisk::default());
+    drop(events(&mut store));
+    let one = store.append(NOW, &draft("t", b"one", &[])).expect("there is room");
+    let two = store.append(NOW, &draft("t", b"two", &[])).expect("there is room");
+    assert_eq!(bodies(&store, "t"), [b"one", b"two"], "the store itself knows them");
+    assert_eq!(store.committed().end(), one.span.at, "no file does");
+    let (killed, _) = open(store.disk().reopened());
+    assert_eq!(killed.written().end(), one.span.at, "a kill within the turn takes them");
+
+    store.end_turn();
+    assert_eq!(store.committed().end(), two.span.end());
+    let store = after_a_kill(store);
+    assert_eq!((bodies(&store, "t").len(), store.written().end()), (2, two.span.end()));
+    store.verify_all().expect("queues follow the log");
+}
+
+#[test]
+fn a_turn_that_becomes_long_makes_room_for_itself() {
+    let settings = Settings { commit_log_file: 1 << 20, max_message_size: 1 << 17, ..settings() };
+    let (mut store, _) = Store::open(PlainDisk::default(), settings, |_| false).expect("sound");
+    drop(events(&mut store));
+    let body = vec![7; 100_000];
+    let ends: Vec<_> = (0..4)
+        .map(|_| store.append(NOW, &draft("t", &body, &[])).expect("there is room").span.end())
+        .collect();
+    assert_eq!(store.committed().end(), ends[1], "as much as is staged at once");
+    assert!(!store.is_pressed(), "nobody waits for a commit");
+    store.end_turn();
+    assert_eq!(bodies(&store, "t"), vec![body; 4]);
+}

@@ -30,7 +30,7 @@ impl Told {
             Op::Replace { path, .. } => ("replace", path),
             Op::Sync { file, .. } => ("sync", self.paths[&file].as_str()),
             Op::Zero { file, .. } => ("zero", self.paths[&file].as_str()),
-            Op::Advise { .. } | Op::Measure { .. } | Op::Open { .. } => return,
+            Op::Measure { .. } | Op::Open { .. } => return,
         };
         self.ops.push(format!("{word} {path}"));
     }
