@@ -104,7 +104,8 @@ fn the_machine_gets_what_the_file_says() {
     let (result, conf) = broker(
         "brokerName=b\nbrokerIP1=10.0.0.7\nlistenPort=20911\nflushDiskType=SYNC_FLUSH\n\
          syncFlushTimeout=77\nmaxTopics=3\nmappedFileSizeConsumeQueue=41\n\
-         dataReadAheadEnable=false\ncheckCRCOnRecover=false\nenabledAppendPropCRC=false\nforceVerifyPropCRC=true\n",
+         dataReadAheadEnable=false\ncheckCRCOnRecover=false\nenabledAppendPropCRC=false\n\
+         forceVerifyPropCRC=true\n",
     );
     result.expect("fine");
     let machine = conf.machine(9);
