@@ -4,13 +4,13 @@
 //! answers shares one allocation, and a number never becomes a string of its own.
 
 use std::fmt::{self, Write};
-use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use hotfire_core::domain::Language;
 
 use crate::frame::PREFIX;
 use crate::header::{language_name, narrow};
+use crate::json_text::first_special;
 
 /// The part of a header that is known before its fields.
 #[derive(Clone, Copy, Debug)]
@@ -262,32 +262,19 @@ impl Write for Escaping<'_> {
     }
 }
 
-/// Does it stand in a JSON string as it is? Looks at all of it, many bytes at a time.
-fn is_plain(text: &str) -> bool {
-    let is = u8::from;
-    let special = |byte: u8| is(byte < 0x20) | is(byte == b'"') | is(byte == b'\\');
-    text.bytes().fold(0, |any, byte| any | special(byte)) == 0
-}
-
 fn escape(into: &mut BytesMut, text: &str) {
-    if is_plain(text) {
-        return into.put_slice(text.as_bytes());
-    }
-    let mut plain: Range<usize> = 0..0;
-    for (at, byte) in text.bytes().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        plain.end = at;
-        into.put_slice(&text.as_bytes()[plain.clone()]);
-        plain.start = at + 1;
+    let (bytes, mut start) = (text.as_bytes(), 0);
+    loop {
+        let at = first_special(bytes, start);
+        into.put_slice(&bytes[start..at]);
+        let Some(byte) = bytes.get(at) else { return };
         match byte {
-            b'"' | b'\\' => into.put_slice(&[b'\\', byte]),
+            b'"' | b'\\' => into.put_slice(&[b'\\', *byte]),
             b'\n' => into.put_slice(b"\\n"),
             b'\r' => into.put_slice(b"\\r"),
             b'\t' => into.put_slice(b"\\t"),
             _ => shown(into, format_args!("\\u{byte:04x}")),
         }
+        start = at + 1;
     }
-    into.put_slice(&text.as_bytes()[plain.start..]);
 }

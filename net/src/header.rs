@@ -2,6 +2,7 @@
 
 mod binary;
 mod json;
+mod plain;
 
 use hotfire_core::domain::{Language, Text};
 use thiserror::Error;

@@ -25,6 +25,7 @@ pub mod frame;
 pub mod ha;
 pub mod head_writer;
 pub mod header;
+mod json_text;
 pub mod out_queue;
 pub mod rt;
 pub mod server;

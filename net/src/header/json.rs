@@ -5,11 +5,15 @@ use std::fmt::{self, Write};
 use hotfire_core::domain::{Language, Text};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-use super::{Fields, FieldsBuilder, Header, HeaderError, language_named};
+use super::{Fields, FieldsBuilder, Header, HeaderError, language_named, plain};
 
 /// All is checked to be UTF-8 once.
 pub(super) fn decode(bytes: &[u8]) -> Result<Header, HeaderError> {
     let whole = std::str::from_utf8(bytes).map_err(|_| HeaderError::NotUtf8("JSON"))?;
+    plain::decode(whole).map_or_else(|| decode_any(whole), Ok)
+}
+
+fn decode_any(whole: &str) -> Result<Header, HeaderError> {
     let mut json = serde_json::Deserializer::from_str(whole);
     let header = Whole { len: whole.len() }.deserialize(&mut json)?;
     json.end()?;
@@ -172,5 +176,67 @@ impl Visitor<'_> for Value<'_> {
 
     fn visit_unit<E: Error>(self) -> Result<bool, E> {
         Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A header as a client writes it.
+    fn header() -> impl Strategy<Value = String> {
+        let number = || prop_oneof![any::<i32>(), -1..12_i32];
+        let text = || prop_oneof![any::<String>(), "[a-zA-Z0-9 \u{1}\u{2}\"/\\\\]{0,40}"];
+        let pair = ("[a-z]{1,9}", text());
+        let pairs = prop::collection::vec(pair, 0..9).prop_map(|pairs| {
+            let quoted = |text: &str| serde_json::Value::from(text).to_string();
+            let pairs = pairs.iter().map(|(key, value)| format!("\"{key}\":{}", quoted(value)));
+            format!("{{{}}}", pairs.collect::<Vec<_>>().join(","))
+        });
+        (number(), pairs, number(), number(), prop::option::of(text())).prop_map(
+            |(code, pairs, opaque, version, remark)| {
+                let remark = remark.map(|remark| serde_json::Value::from(remark).to_string());
+                let remark = remark.map_or_else(String::new, |text| format!(",\"remark\":{text}"));
+                format!(
+                    "{{\"code\":{code},\"extFields\":{pairs},\"flag\":0,\"language\":\"JAVA\",\
+                     \"opaque\":{opaque}{remark},\"serializeTypeCurrentRPC\":\"JSON\",\
+                     \"version\":{version}}}"
+                )
+            },
+        )
+    }
+
+    fn same(text: &str) -> Result<bool, TestCaseError> {
+        let Some(plain) = plain::decode(text) else { return Ok(false) };
+        prop_assert_eq!(decode_any(text).ok(), Some(plain), "{}", text);
+        Ok(true)
+    }
+
+    proptest! {
+        #[test]
+        fn what_clients_write_is_read_the_same_by_both(text in header()) {
+            let wide = |text: &str| text.split(['-', ':', ',', '}']).any(|part| {
+                part.len() > 9 && part.parse::<i64>().is_ok()
+            });
+            let is_read = same(&text)?;
+            prop_assert!(is_read || wide(&text), "left to the other: {}", text);
+        }
+
+        /// Whatever the short way takes for a header is one, to the last byte.
+        #[test]
+        fn what_is_broken_is_read_by_neither_or_the_same_by_both(
+            text in header(),
+            at: prop::sample::Index,
+            other in "[-0-9a-fn:,{}\"\\\\u \u{1}.]{0,2}",
+            cut in 0..3_usize,
+        ) {
+            let mut chars: Vec<char> = text.chars().collect();
+            let at = at.index(chars.len());
+            let end = (at + cut).min(chars.len());
+            chars.splice(at..end, other.chars());
+            same(&chars.into_iter().collect::<String>())?;
+        }
     }
 }
