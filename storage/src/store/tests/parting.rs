@@ -179,8 +179,9 @@ fn a_log_that_begins_anew_has_no_gap_to_what_was_before() {
         // A file each.
         append(&mut writer, &draft("t", &[5; 600], &[]));
     }
-    let copied = |disk: PlainDisk, from: u64| {
+    let copied = |disk: PlainDisk, from: u64, fails: bool| {
         let (mut copy, _) = open(disk);
+        copy.disk_mut().fail_deletions(fails);
         let file = writer.disk().file(&format!("commitlog/{from:020}")).expect("its file");
         let size = u32::from_be_bytes(*file.first_chunk().expect("a header"));
         let mut rest = &file[..usize::try_from(size).expect("short")];
@@ -193,11 +194,17 @@ fn a_log_that_begins_anew_has_no_gap_to_what_was_before() {
         assert_eq!(outcome, Ok(()));
         copy
     };
-    let mut before = copied(PlainDisk::default(), 0);
+    let mut before = copied(PlainDisk::default(), 0, false);
     before.close().expect("closed");
     let mut disk = before.disk().reopened();
     part(&mut disk, &settings(), Parting::Begin(AT)).expect("parted");
-    let after = copied(disk.reopened(), AT.get());
-    let range = after.queue("t", 0).expect("its queue");
-    assert_eq!((range.min.get(), range.max.get()), (3, 4), "nothing stands for what is gone");
+    for fails in [false, true] {
+        let after = copied(disk.reopened(), AT.get(), fails);
+        let range = after.queue("t", 0).expect("its queue");
+        assert_eq!((range.min.get(), range.max.get()), (3, 4), "nothing stands for what is gone");
+        // It may die before the queue that was is deleted.
+        let (again, _) = open(after.into_disk().reopened());
+        assert_eq!(again.queue("t", 0), Some(range));
+        again.verify_all().expect("queues follow the log");
+    }
 }
