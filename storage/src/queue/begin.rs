@@ -2,7 +2,7 @@
 
 use super::{Entry, Kind, Queue};
 use crate::consume_queue::{self, Unit};
-use crate::position::QueueOffset;
+use crate::position::{Physical, QueueOffset};
 use crate::seam::Memory;
 
 /// Missing units that are taken for a gap of the log itself; more are another queue.
@@ -28,6 +28,11 @@ impl Queue {
             Some(1..=GAP_MAX) if self.kind == Kind::Simple && next > 0 => Fit::Lacks,
             _ => Fit::Elsewhere,
         }
+    }
+
+    /// Where the record of the newest unit begins, in a file or not; `None` if there is none.
+    pub(crate) fn newest_at(&self) -> Option<Physical> {
+        self.pending.back().map(|(unit, _)| unit.span.at).or(self.last_at)
     }
 
     /// Fills the gap in front of a unit: those numbers name its record, as in a recovery.
@@ -77,7 +82,7 @@ mod tests {
     use super::*;
     use crate::chain::{Chain, open};
     use crate::plain::PlainDisk;
-    use crate::position::{Physical, Span};
+    use crate::position::Span;
     use crate::queue::Side;
     use crate::seam::Op;
     use crate::time::Wall;
