@@ -75,11 +75,13 @@ pub enum Strike {
     NodePaused,
     /// A broker refused to go on after a failed sync, and its operator restarted it.
     NodeRestarted,
+    /// A slave's log began anew where its master's does, which had lost its first files.
+    SlaveBegan,
 }
 
 impl Strike {
     /// All kinds.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::ClientDied,
         Self::ClockJumped,
         Self::DiskFull,
@@ -112,6 +114,7 @@ impl Strike {
         Self::NodeDied,
         Self::NodePaused,
         Self::NodeRestarted,
+        Self::SlaveBegan,
     ];
 
     /// Its name in reports.
@@ -149,13 +152,21 @@ impl Strike {
             Self::NodeDied => "node.died",
             Self::NodePaused => "node.paused",
             Self::NodeRestarted => "node.restarted",
+            Self::SlaveBegan => "slave.began",
         }
     }
 }
 
 /// Counters of every [`Strike`]: a handle, cheap to clone, that outlives a panic of the run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Ledger(Arc<[AtomicU64; Strike::ALL.len()]>);
+
+// Arrays have a default up to a length only.
+impl Default for Ledger {
+    fn default() -> Self {
+        Self(Arc::new(std::array::from_fn(|_| AtomicU64::default())))
+    }
+}
 
 impl Ledger {
     /// Counts one.

@@ -56,8 +56,13 @@ const OPERATOR: u64 = 30_000_000;
 const BOOTS_MAX: u64 = 100;
 /// Effects of a turn at most.
 const EFFECTS_MAX: u64 = 20_000;
+/// How much slower messages are sent where they grow old: some of them, before all are sent.
+const SLOW: u64 = 20;
 /// Events of a run at most that keep a node busy: more is a loop.
 const STEPS_MAX: u64 = 60_000;
+/// ... and so many more for each start of a broker: slaves are sent again what they compare, which
+/// is all of a log at most, in frames of 50 bytes.
+const STEPS_OF_A_LIFE: u64 = 4000;
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -96,6 +101,8 @@ struct World<'a> {
     /// May strangers act as slaves?
     guarded: bool,
     judge: Judge,
+    /// How much slower than otherwise messages are sent.
+    pace: u64,
     sends: u64,
     sent: u64,
     /// The next offset that is pulled, of each topic.
@@ -115,7 +122,7 @@ pub fn run(run: &Run) -> Outcome {
     while !world.is_over() {
         world.step()?;
     }
-    world.quiet();
+    world.quiet()?;
     world.settle()?;
     for node in &world.nodes {
         node.medium.digest(&mut world.digest);
@@ -147,7 +154,8 @@ impl<'a> World<'a> {
             nodes,
             wires: Wires::new(run.plan.net.clone(), run.chance.of(Concern::Net)),
             guarded: shape.guarded,
-            judge: Judge::new(&shape, slaves),
+            judge: Judge::new(&shape, slaves, &clocks, run.ledger.clone()),
+            pace: if shape.keep.lets_go() { SLOW } else { 1 },
             clocks,
             sends,
             sent: 0,
@@ -193,7 +201,8 @@ impl<'a> World<'a> {
             return Err(Violation::new("something always happens next", "nothing is planned"));
         };
         self.steps += 1;
-        if self.steps - self.in_vain > STEPS_MAX {
+        let lives: u64 = self.nodes.iter().map(|node| u64::from(node.life)).sum();
+        if self.steps - self.in_vain > STEPS_MAX + lives * STEPS_OF_A_LIFE {
             let detail = format!("too many steps, the last one {event:?}");
             return Err(Violation::new("nobody is busy for nothing", detail));
         }
@@ -205,10 +214,7 @@ impl<'a> World<'a> {
             Event::Pull => self.pull(),
             Event::Read(at) => self.drain(at),
             Event::Send => self.send(),
-            Event::Strike => {
-                self.strike();
-                Ok(())
-            }
+            Event::Strike => self.strike(),
             Event::Turn(at) => self.turn(at),
         }
     }
@@ -251,8 +257,7 @@ impl<'a> World<'a> {
                 return Err(Violation::new("nobody is busy for nothing", detail));
             }
             if self.calm.is_none() && self.luck.chance(self.nodes[at].dying, "pair.dies") {
-                self.die(at);
-                return Ok(());
+                return self.die(at);
             }
             self.judge.turned(self.now, at, &self.nodes)?;
             self.effect(at, effect)?;
@@ -261,6 +266,7 @@ impl<'a> World<'a> {
         broker.verify();
         broker.digest(&mut self.digest);
         self.judge.turned(self.now, at, &self.nodes)?;
+        self.judge.rested(self.now, at, now.wall, &self.nodes)?;
         if broker.parting().is_some() || broker.closed_for_sends().is_some() {
             return self.restart(at);
         }
@@ -268,8 +274,8 @@ impl<'a> World<'a> {
         let is_over = self.calm.is_some_and(|since| self.now >= since + OPERATOR);
         if is_over && matches!(broker.given_up(), Some(GivenUp::Stranger { .. })) {
             // The master lost all that they had in common. The copy is given up.
-            self.judge.wiped(at);
             self.restart(at)?;
+            self.judge.wiped(at, 0);
             self.nodes[at].part(Parting::Begin(Physical::ZERO));
             return Ok(());
         }
@@ -386,8 +392,8 @@ impl<'a> World<'a> {
 
     fn send(&mut self) -> Result<(), Violation> {
         if self.sent < self.sends {
-            let pause =
-                self.work.below(self.run.plan.work.think_max_us.max(1) + 20_000, "pair.think");
+            let most = (self.run.plan.work.think_max_us.max(1) + 20_000) * self.pace;
+            let pause = self.work.below(most, "pair.think");
             self.at(self.now + 1 + pause, Event::Send);
             if self.nodes[0].broker.is_some() {
                 self.sent += 1;

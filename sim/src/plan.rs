@@ -25,6 +25,8 @@ pub struct Plan {
     pub store: StoreShape,
     /// How long messages are kept.
     pub keep: Keeping,
+    /// The same in the ring of replication.
+    pub pair_keep: Keeping,
     /// What clients do.
     pub work: Work,
     /// What disks do.
@@ -169,6 +171,7 @@ impl Plan {
             cluster: Cluster::draw(choose),
             store: StoreShape::draw(choose),
             keep: Keeping::forever(),
+            pair_keep: Keeping::for_ages(),
             work: Work::draw(choose),
             disk: Faults::draw(choose),
             net: NetFaults::draw(choose),
@@ -191,6 +194,7 @@ impl Plan {
         plan.disk.capacity = plan.keep.capacity(plan.store.commit_log_file);
         let pool = *pick(choose, &[0, 0, 3000, 40_000], "plan.pool");
         plan.store.pool = if plan.store.sync_flush { 0 } else { pool };
+        plan.pair_keep = Keeping::draw_for_copies(choose);
         plan
     }
 

@@ -247,9 +247,10 @@ impl Chain {
         (path, self.files.pop_front().expect("there are two at least"))
     }
 
-    /// The handles, for deletion; the chain is not used afterwards.
-    pub(crate) fn into_files(self) -> impl Iterator<Item = FileId> {
-        self.files.into_iter()
+    /// Paths and handles, for deletion; the chain is not used afterwards.
+    pub(crate) fn into_files(self) -> impl Iterator<Item = (String, FileId)> {
+        let paths: Vec<String> = self.starts().map(|start| self.path(start)).collect();
+        paths.into_iter().zip(self.files)
     }
 
     /// Where the file that begins at `start` lies.

@@ -11,6 +11,7 @@
 
 mod begin;
 mod follow;
+mod put;
 mod rest;
 mod sides;
 
@@ -310,9 +311,10 @@ impl Queue {
         assert!(self.synced <= self.end && self.range.min <= self.range.max);
         assert!(self.pending.len() <= PENDING_MAX);
         self.ext.iter().for_each(Extension::verify);
-        let begins = self.chain.is_empty() && !self.pending.is_empty();
-        if self.kind == Kind::Simple && !begins {
-            assert_eq!(self.range.max.get() * consume_queue::UNIT_LEN, self.end);
+        if self.kind == Kind::Simple {
+            let begins = self.begins_at().map(|first| first.get() * consume_queue::UNIT_LEN);
+            let position = self.range.max.get() * consume_queue::UNIT_LEN;
+            assert!(self.end == position || (begins == Some(position) && self.end < position));
         }
         let mut next = self.range.max;
         for (unit, _) in &self.pending {
@@ -384,60 +386,6 @@ impl Queue {
         self.is_rest_zero = false;
         self.range.min = self.range.min.min(self.range.max);
         self.trim_ext(memory);
-    }
-
-    /// Puts the unit of a record that recovery read, where the record says. The log is the
-    /// truth: what the queue held from there on is forgotten.
-    ///
-    /// No CRC covers a record's queue offset. One that no queue can have reached is skipped.
-    pub(crate) fn put<D: Disk>(&mut self, disk: &mut D, entry: Entry) -> Result<(), Fault> {
-        if entry.0.first.get() > OFFSET_MAX {
-            return Ok(());
-        }
-        match self.kind {
-            Kind::Simple => {
-                let end = self.end;
-                self.seek(disk, &entry)?;
-                if self.end < end {
-                    self.is_rest_zero = false;
-                    self.trim_ext(disk);
-                }
-            }
-            Kind::Batch => {
-                let behind = self.search(disk, self.chain.start(), |u| u.first >= entry.0.first);
-                self.is_rest_zero &= self.end <= behind;
-                self.end = self.end.min(behind);
-            }
-        }
-        self.make_room(disk)?;
-        self.synced = self.synced.min(self.end);
-        self.write(disk, &entry);
-        Ok(())
-    }
-
-    /// Moves the end to where the entry belongs. A gap that is small is one that the log itself
-    /// has, since damage to the queue was repaired before: its offsets name the record behind it,
-    /// so that every unit above the minimum can be read. For any other distance the queue begins
-    /// anew there, with placeholders in the front of its file.
-    fn seek<D: Disk>(&mut self, disk: &mut D, (unit, stored): &Entry) -> Result<(), Fault> {
-        let position = unit.first.get() * consume_queue::UNIT_LEN;
-        let is_new = self.end == self.chain.start() && position != self.end;
-        let is_far = position > self.end + self.chain.file_len().max(NEAR);
-        let begins = position < self.chain.start() || is_new || is_far;
-        if begins {
-            self.chain.restart(disk, self.chain.file_start(position))?;
-            (self.low, self.end, self.synced) = (position, self.chain.start(), self.chain.start());
-            self.set_empty(unit.first);
-            self.ext.iter_mut().for_each(Extension::clear);
-        }
-        while self.end < position {
-            self.make_room(disk)?;
-            let first = QueueOffset::new(self.end / consume_queue::UNIT_LEN);
-            let filler = if begins { Unit::placeholder(first) } else { Unit { first, ..*unit } };
-            self.write(disk, &(filler, *stored));
-        }
-        self.end = position;
-        Ok(())
     }
 
     /// Does the queue end where none is left by a stop in order: before bytes that are not zero,

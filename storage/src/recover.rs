@@ -323,7 +323,7 @@ impl<D: Disk> Recovery<'_, D> {
     /// Without a log no unit can point anywhere.
     fn forget_queues(&mut self) -> Result<(), Fault> {
         for queue in std::mem::take(&mut self.queues).into_queues() {
-            for file in queue.into_files() {
+            for (_, file) in queue.into_files() {
                 self.disk.perform(Op::Delete { file })?;
             }
         }

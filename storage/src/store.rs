@@ -19,6 +19,7 @@ mod durable;
 mod index;
 mod read;
 mod receive;
+mod remnants;
 mod retire;
 mod verify;
 
@@ -50,8 +51,8 @@ pub use verify::Divergence;
 /// What the store has to say when it is polled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreEvent {
-    /// A file of a queue could not be deleted. One of a deleted queue comes back at the next
-    /// start; for a spent one there is [`Store::follow_log_start`].
+    /// A file of a queue could not be deleted: [`Store::follow_log_start`] tries again. One of a
+    /// deleted queue that is still there at the next start comes back.
     DeleteFailed(Fault),
     /// What [`Store::delete_oldest_log_file`] started is over. After a failure the file may still
     /// be there; [`Store::follow_log_start`] tries again.
@@ -96,8 +97,14 @@ enum Task {
         id: i32,
         life: u64,
         side: Side,
+        path: String,
     },
     Checkpoint,
+    /// The first of what is left of a queue that was deleted.
+    Clear {
+        topic: Text,
+        id: i32,
+    },
     Delete,
     Measure,
     Retire,
@@ -147,6 +154,7 @@ pub struct Store<D: Disk> {
     broken: Option<Fault>,
     leaving: Option<retire::Leaving>,
     following: Option<retire::Following>,
+    remnants: remnants::All,
     /// Bytes behind the log's end that were received and are no whole record yet.
     unfinished: u64,
     /// What the checkpoint says of records' CRCs is being taken back.
@@ -197,6 +205,7 @@ impl<D: Disk> Store<D> {
             broken: None,
             leaving: None,
             following: None,
+            remnants: remnants::All::default(),
             unfinished: 0,
             taking_back: receive::TakingBack::Done,
             scratch: Vec::new(),
@@ -237,9 +246,10 @@ impl<D: Disk> Store<D> {
                 }
                 self.tell_room(outcome);
             }
-            Task::AllocateQueue { topic, id, life, side } => {
-                self.complete_queue_room((&topic, id), life, side, outcome);
+            Task::AllocateQueue { topic, id, life, side, path } => {
+                self.complete_queue_room((&topic, id), life, side, (path, outcome));
             }
+            Task::Clear { topic, id } => self.cleared(&topic, id, outcome.map(drop)),
             Task::Checkpoint => self.checkpoint_written(outcome.map(drop)),
             Task::Delete => {
                 if let Err(fault) = outcome {
@@ -265,15 +275,12 @@ impl<D: Disk> Store<D> {
         (topic, id): (&Text, i32),
         life: u64,
         side: Side,
-        outcome: Result<Done, Fault>,
+        (path, outcome): (String, Result<Done, Fault>),
     ) {
         let queue = self.queues.get_mut(topic, id).filter(|queue| queue.life == life);
         let Some(queue) = queue else {
             // The queue was deleted while its file was being made.
-            if let Ok(done) = outcome {
-                let op = Op::Delete { file: file_of(done) };
-                self.ops.submit(&mut self.disk, Task::Delete, op);
-            }
+            self.made_for_nobody(topic, id, path, outcome.ok().map(file_of));
             return;
         };
         let chain = queue.chain_mut(side).expect("it was asked for a file");
@@ -308,13 +315,25 @@ impl<D: Disk> Store<D> {
 
     fn ask_queue_file(&mut self, topic: &str, id: i32, side: Side) {
         let Some(queue) = self.queues.get_mut(topic, id) else { return };
-        let life = queue.life;
         let Some(chain) = queue.chain_mut(side) else { return };
-        if let Some(path) = chain.ask() {
-            let task = Task::AllocateQueue { topic: topic.into(), id, life, side };
-            let op = Op::Allocate { path: &path, len: chain.file_len() };
-            self.ops.submit(&mut self.disk, task, op);
+        if chain.ask().is_none() {
+            return;
         }
+        if self.is_blocked(topic, id) {
+            self.clear(topic, id);
+        } else {
+            self.allocate_queue_file(topic, id, side);
+        }
+    }
+
+    /// Has the file made that was asked for.
+    fn allocate_queue_file(&mut self, topic: &str, id: i32, side: Side) {
+        let Some(queue) = self.queues.get(topic, id) else { return };
+        let Some(chain) = queue.chain(side) else { return };
+        let (path, len) = (chain.path(chain.room_end()), chain.file_len());
+        let (topic, life) = (topic.into(), queue.life);
+        let task = Task::AllocateQueue { topic, id, life, side, path: path.clone() };
+        self.ops.submit(&mut self.disk, task, Op::Allocate { path: &path, len });
     }
 
     /// Asks again for the files that could not be allocated and are still wanted: the log's, those
@@ -344,10 +363,9 @@ impl<D: Disk> Store<D> {
 
     /// Forgets a queue and deletes its files.
     pub fn delete_queue(&mut self, topic: &str, queue_id: i32) {
+        let is_blocked = self.is_blocked(topic, queue_id);
         if let Some(queue) = self.queues.remove(topic, queue_id) {
-            for file in queue.into_files() {
-                self.ops.submit(&mut self.disk, Task::Delete, Op::Delete { file });
-            }
+            self.leave_behind(topic, queue_id, queue, is_blocked);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use bytes::{Buf, Bytes};
-use hotfire_storage::position::{Confirmed, Physical, Replicated, Span, Written};
+use hotfire_storage::position::{Confirmed, Physical, Span, Written};
 use hotfire_storage::seam::Disk;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::{Mono, Now, Wall};
@@ -14,6 +14,7 @@ use super::{Broker, Effect};
 use crate::domain::{BrokerResponse, HaInfo, HaStatus, NameResponse, QueueRef, SendStatus};
 use crate::flush::Flush;
 use crate::ha::master::{Master, MasterEffect, Source};
+use crate::ha::members::Held;
 use crate::ha::slave::{GivenUp, Own, Slave, SlaveEffect, Step};
 use crate::ha::{LinkId, MasterPolicy, SlavePolicy};
 use crate::machine::Digest;
@@ -410,11 +411,11 @@ impl<D: Disk> Broker<D> {
         self.confirmed = self.confirmed.max(Confirmed::upto(upto));
     }
 
-    /// Every byte below is held by as many replicas as sends wait for.
-    pub(super) fn replicated(&self) -> Replicated {
+    /// What is held by as many replicas as sends wait for.
+    pub(super) fn replicated(&self) -> Held {
         match &self.ha {
-            Ha::Master(master) => master.members().replicated(),
-            Ha::Slave(_) => Replicated::default(),
+            Ha::Master(master) => master.members().held(),
+            Ha::Slave(_) => Held::default(),
         }
     }
 

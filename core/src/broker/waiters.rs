@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use hotfire_storage::position::{Flushed, Physical, Replicated};
+use hotfire_storage::position::{Flushed, Physical};
 use hotfire_storage::time::Mono;
 
 use crate::domain::{Caller, SendStatus, Sent};
+use crate::ha::members::Held;
 
 /// What a send waits for, and until when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,7 +27,7 @@ struct Waiter {
 
 impl Waiter {
     /// What came of it, if that is known: the medium speaks before replicas do.
-    fn outcome(&self, flushed: Flushed, replicated: Replicated, now: Mono) -> Option<SendStatus> {
+    fn outcome(&self, flushed: Flushed, replicated: Held, now: Mono) -> Option<SendStatus> {
         match self.awaited.flush {
             Some(_) if flushed.covers(self.end) => {}
             Some(until) if until <= now => return Some(SendStatus::FlushDiskTimeout),
@@ -64,7 +65,7 @@ impl Waiters {
     pub(super) fn next(
         &mut self,
         flushed: Flushed,
-        replicated: Replicated,
+        replicated: Held,
         now: Mono,
     ) -> Option<(Caller, Sent)> {
         let status = self.0.front()?.outcome(flushed, replicated, now)?;
@@ -74,7 +75,7 @@ impl Waiters {
 
     /// The next one: the caller knows that everything is durable. Whether replicas have it was
     /// not seen.
-    pub(super) fn stopped(&mut self, replicated: Replicated) -> Option<(Caller, Sent)> {
+    pub(super) fn stopped(&mut self, replicated: Held) -> Option<(Caller, Sent)> {
         let Waiter { end, awaited, caller, mut sent } = self.0.pop_front()?;
         if awaited.replicas.is_some() && !replicated.covers(end) {
             sent.status = SendStatus::FlushSlaveTimeout;

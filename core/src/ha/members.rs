@@ -17,8 +17,40 @@ use crate::machine::Digest;
 
 /// How long a member that went away is remembered.
 const FORGET: Duration = Duration::from_secs(600);
+/// Places at once that replicas may have passed by.
+const PASSED: usize = 4;
 /// Members at most; beyond, those without a connection are forgotten at once.
 const MEMBERS_MAX: usize = 256;
+
+/// What as many replicas hold as are wanted, or held.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Held {
+    upto: Replicated,
+    /// But for these: replicas went on behind them without having been sent them. One that was
+    /// older than the log's first file begins there; one that is new may begin with the last.
+    passed: [(Physical, Physical); PASSED],
+}
+
+impl Held {
+    /// Is the record that ends here held by so many, or was?
+    pub fn covers(self, end: Physical) -> bool {
+        self.upto.covers(end) && !self.passed.iter().any(|(from, to)| *from < end && end <= *to)
+    }
+
+    /// So many hold what lies from one place to the other, and everything below `upto`.
+    fn grow(&mut self, from: Physical, upto: Replicated) {
+        let before = self.upto.end();
+        if upto <= self.upto {
+            return;
+        }
+        if from > before {
+            // Who waits for the oldest has gone long ago.
+            self.passed.rotate_left(1);
+            self.passed[PASSED - 1] = (before, from);
+        }
+        self.upto = upto;
+    }
+}
 
 /// A replica.
 #[derive(Clone, Debug)]
@@ -29,6 +61,8 @@ struct Member {
     position: Physical,
     /// Up to where it is known to: it was sent all that it acknowledged.
     acked: Option<Physical>,
+    /// From here on it was sent all of it. What it has of before nobody knows.
+    from: Physical,
     /// It lacks bytes below the first, and has since the second.
     behind: Option<(Physical, Mono)>,
     /// When its last connection ended.
@@ -44,7 +78,7 @@ pub struct Members {
     max_behind: Duration,
     max_gap: u64,
     written: Written,
-    replicated: Replicated,
+    held: Held,
     known: BTreeMap<IpAddr, Member>,
 }
 
@@ -57,7 +91,7 @@ impl Members {
             max_behind: policy.max_behind,
             max_gap: policy.max_gap,
             written,
-            replicated: Replicated::default(),
+            held: Held::default(),
             known: BTreeMap::new(),
         }
     }
@@ -77,9 +111,13 @@ impl Members {
             links: 0,
             position,
             acked: None,
+            from: position,
             behind,
             left: None,
         });
+        if member.acked.is_none_or(|acked| acked < position) {
+            member.from = position;
+        }
         // What it lacked it may still lack: coming back does not make up for it.
         member.behind = member.behind.or(behind);
         if member.links == 0 {
@@ -123,10 +161,15 @@ impl Members {
             let proven = self.known.values().filter(in_sync).filter(|of| of.acked.is_some());
             least = least.max(proven.count().saturating_sub(1));
         }
-        let mut held: Vec<_> = self.known.values().filter_map(|member| member.acked).collect();
+        let known = self.known.values().filter_map(|member| Some((member.acked?, member.from)));
+        let mut held: Vec<_> = known.collect();
         held.sort_unstable_by(|a, b| b.cmp(a));
-        if let Some(upto) = held.get(least) {
-            self.replicated = self.replicated.max(Replicated::upto(*upto));
+        if let Some((upto, _)) = held.get(least).copied() {
+            // Of those that hold it, as many as are wanted were sent all from here on.
+            let holders = held.iter().take_while(|(acked, _)| *acked >= upto);
+            let mut since: Vec<Physical> = holders.map(|(_, from)| *from).collect();
+            since.sort_unstable();
+            self.held.grow(since[least], Replicated::upto(upto));
         }
     }
 
@@ -135,9 +178,15 @@ impl Members {
         self.all
     }
 
-    /// Everything below is, or was, held by as many replicas as are wanted.
+    /// Everything below is, or was, held by as many replicas as are wanted, as they say: but see
+    /// [`held`](Self::held).
     pub fn replicated(&self) -> Replicated {
-        self.replicated
+        self.held.upto
+    }
+
+    /// The same, and what replicas have passed by.
+    pub fn held(&self) -> Held {
+        self.held
     }
 
     /// Replicas that can be waited for: connected, and not too far behind.
@@ -185,10 +234,7 @@ impl Members {
     }
 
     pub(super) fn verify(&self) {
-        assert!(
-            self.replicated.end() <= self.written.end(),
-            "replicated is never ahead of written"
-        );
+        assert!(self.held.upto.end() <= self.written.end(), "replicated is never ahead of written");
         for member in self.known.values() {
             assert!(member.acked <= Some(self.written.end()), "nobody holds what is not written");
             assert_eq!(member.links == 0, member.left.is_some(), "who has no connection has left");
@@ -196,12 +242,40 @@ impl Members {
     }
 
     pub(super) fn digest(&self, into: &mut Digest) {
-        into.number(self.replicated.end().get());
+        into.number(self.held.upto.end().get());
         for member in self.known.values() {
             into.number(member.links as u64);
             into.number(member.position.get());
             into.number(member.acked.map_or(0, |acked| acked.get() + 1));
             into.number(member.behind.map_or(0, |(_, since)| since.as_micros()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_replica_was_never_sent_it_does_not_hold() {
+        let at = Physical::new;
+        let (now, slave) = (Mono::ZERO, IpAddr::from([10, 0, 0, 2]));
+        let policy = MasterPolicy { wanted: 1, ..MasterPolicy::default() };
+        let mut members = Members::new(&policy, Written::upto(at(2000)));
+        members.joined(now, slave, at(0));
+        members.acked(now, slave, at(400));
+        members.left(now, slave);
+        // It comes back and goes on, with a little that it has.
+        members.joined(now, slave, at(350));
+        members.acked(now, slave, at(500));
+        assert!([100, 400, 500].into_iter().all(|end| members.held().covers(at(end))));
+        members.left(now, slave);
+        // It was away for long, and begins anew.
+        members.joined(now, slave, at(1000));
+        assert!(!members.held().covers(at(600)));
+        members.acked(now, slave, at(1200));
+        let covers = |end| members.held().covers(at(end));
+        assert!(covers(500) && covers(1001) && covers(1200));
+        assert!(!covers(501) && !covers(1000) && !covers(1201));
     }
 }

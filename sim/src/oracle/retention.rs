@@ -72,6 +72,26 @@ impl Retention {
         self.watch(broker).jumps += 1;
     }
 
+    /// The broker's log was given up, and begins anew here.
+    pub fn anew(&mut self, broker: &Text, start: u64) {
+        let watch = self.watch(broker);
+        watch.full.clear();
+        (watch.start, watch.floor, watch.end) = (start, start, start);
+    }
+
+    /// A file of the broker's log, a copy, is full where it came from since then: it is as old
+    /// here. To be told of all files, in order.
+    pub fn full_since(&mut self, broker: &Text, file: u64, at: u64) {
+        let file_len = self.file_len;
+        let watch = self.watch(broker);
+        let next = watch.full.last_key_value().map_or(watch.start, |(start, _)| start + file_len);
+        if file == next.max(watch.start) {
+            watch.full.insert(file, at);
+        } else if let Some(known) = watch.full.get_mut(&file) {
+            *known = at.min(*known);
+        }
+    }
+
     /// The broker's disk answered how full it is.
     pub fn measured(&mut self, broker: &Text, at: u64, found: DiskUse) {
         let window = window(&self.rules);

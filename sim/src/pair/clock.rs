@@ -45,6 +45,11 @@ impl Clocks {
         Self { off_ms, jumps: by_ms.into_iter().map(&mut jump).collect() }
     }
 
+    /// Are a node's and its master's apart?
+    pub(super) fn are_apart(&self, node: usize) -> bool {
+        self.off_ms[node] != self.off_ms[0]
+    }
+
     /// What a node's clocks show.
     pub(super) fn now(&self, node: usize, world_us: u64) -> Now {
         let off_ms = self.off_ms.get(node).copied().unwrap_or_default();

@@ -1,5 +1,7 @@
 //! What happens to brokers and wires.
 
+use hotfire_storage::Parting;
+
 use super::{Event, World};
 use crate::choose::{Choose as _, pick};
 use crate::ledger::Strike;
@@ -7,21 +9,24 @@ use crate::ring::Violation;
 use crate::trace::Mark;
 
 impl World<'_> {
-    pub(super) fn die(&mut self, at: usize) {
+    pub(super) fn die(&mut self, at: usize) -> Result<(), Violation> {
         let power = self.luck.chance(self.run.plan.process.power, "pair.power");
-        self.kill(at, power);
+        self.kill(at, power)?;
         let most = *pick(&mut self.luck, &[10_000, 40_000_000], "pair.down");
         let down = self.luck.below(most, "pair.down_for");
         self.at(self.now + 1 + down, Event::Boot(at));
+        Ok(())
     }
 
-    pub(super) fn kill(&mut self, at: usize, power: bool) {
+    pub(super) fn kill(&mut self, at: usize, power: bool) -> Result<(), Violation> {
+        self.judge.rested(self.now, at, self.time(at).wall, &self.nodes)?;
         self.nodes[at].log.say(Mark::Died, format_args!("power {power}"));
         self.run.ledger.hit(Strike::NodeDied);
         self.judge.died(at, power);
         self.nodes[at].die(power);
         let parcels = self.wires.died(self.now, at, power);
         self.carry(parcels);
+        Ok(())
     }
 
     /// An orderly stop and a start: after a failed sync, or because the log is to be parted.
@@ -35,6 +40,12 @@ impl World<'_> {
             self.answered(opaque, response)?;
         }
         self.judge.stopped(at);
+        if let Some(parting) = self.nodes[at].parting() {
+            self.judge.parts(at, parting, &self.nodes)?;
+            if matches!(parting, Parting::Begin(_)) {
+                self.run.ledger.hit(Strike::SlaveBegan);
+            }
+        }
         self.at(self.now + 1, Event::Boot(at));
         Ok(())
     }
@@ -43,13 +54,14 @@ impl World<'_> {
     pub(super) fn jump(&mut self) {
         for (at, by_ms) in self.clocks.sent(self.sent) {
             self.run.ledger.hit(Strike::ClockJumped);
+            self.judge.jumped(at);
             self.nodes[at].log.say(Mark::Note, format_args!("its wall clock jumps by {by_ms} ms"));
         }
     }
 
-    pub(super) fn strike(&mut self) {
+    pub(super) fn strike(&mut self) -> Result<(), Violation> {
         if self.strikes == 0 {
-            return;
+            return Ok(());
         }
         self.strikes -= 1;
         let most = *pick(&mut self.luck, &[20_000, 5_000_000], "pair.strike");
@@ -57,7 +69,7 @@ impl World<'_> {
         self.at(self.now + 1 + pause, Event::Strike);
         let at = self.luck.index(self.nodes.len(), "pair.whom");
         match self.luck.below(6, "pair.what") {
-            0 if self.nodes[at].broker.is_some() => self.die(at),
+            0 if self.nodes[at].broker.is_some() => self.die(at)?,
             1 => {
                 self.run.ledger.hit(Strike::NetCut);
                 let parcels = self.wires.cut(self.now, &mut self.luck);
@@ -82,10 +94,11 @@ impl World<'_> {
             }
             _ => self.nodes[at].dying = 20,
         }
+        Ok(())
     }
 
     /// No fault from here on. What hangs is ended by its operator.
-    pub(super) fn quiet(&mut self) {
+    pub(super) fn quiet(&mut self) -> Result<(), Violation> {
         self.calm = Some(self.now);
         self.wires.heal();
         for node in &mut self.nodes {
@@ -94,9 +107,10 @@ impl World<'_> {
         }
         for at in 0..self.nodes.len() {
             if self.run.plan.disk.sync_stuck > 0 && self.nodes[at].broker.is_some() {
-                self.kill(at, false);
+                self.kill(at, false)?;
                 self.at(self.now + 1, Event::Boot(at));
             }
         }
+        Ok(())
     }
 }

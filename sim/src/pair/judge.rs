@@ -1,12 +1,22 @@
 //! What may be said of a master and its slaves, by the bytes of their logs.
 
+mod bytes;
+mod kept;
+mod lives;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hotfire_core::domain::{Positions, SendStatus, Sent};
 use hotfire_storage::position::Span;
+use hotfire_storage::time::Wall;
 
+use self::bytes::{is_durable_upto, no_gaps, record_at};
+use self::kept::Kept;
+use super::clock::Clocks;
 use super::node::{Node, Shape};
+use crate::ledger::Ledger;
+use crate::oracle::derived;
 use crate::oracle::image::Image;
 use crate::ring::Violation;
 use crate::workload::message::{Found, parse};
@@ -61,15 +71,18 @@ pub(super) struct Judge {
     ever: Vec<u64>,
     /// The same, as far as it has not died or been cut since.
     held: Vec<u64>,
+    /// Of each slave: where its log began anew; what its master had below, it has not.
+    lacks: Vec<u64>,
     /// When it began last.
     began: Vec<u64>,
     /// Of each node: how far its log was walked in this life.
     walked: Vec<u64>,
     fates: Vec<Fate>,
+    kept: Kept,
 }
 
 impl Judge {
-    pub(super) fn new(shape: &Shape, slaves: usize) -> Self {
+    pub(super) fn new(shape: &Shape, slaves: usize, clocks: &Clocks, ledger: Ledger) -> Self {
         Self {
             shape: shape.clone(),
             next: 1,
@@ -84,6 +97,8 @@ impl Judge {
             began: vec![0; slaves + 1],
             walked: vec![0; slaves + 1],
             fates: vec![Fate::default(); slaves + 1],
+            lacks: vec![0; slaves + 1],
+            kept: Kept::new(shape, slaves, clocks, ledger),
         }
     }
 
@@ -116,36 +131,6 @@ impl Judge {
         self.statuses.insert(number, None);
     }
 
-    /// A process died: its sends are not answered any more.
-    pub(super) fn died(&mut self, at: usize, power: bool) {
-        self.fates[at].power |= power;
-        self.walked[at] = 0;
-        self.links[at] = Link::default();
-        if at == 0 {
-            self.links.fill(Link::default());
-            for (number, _) in std::mem::take(&mut self.asked) {
-                self.statuses.insert(number, None);
-            }
-        }
-    }
-
-    /// A slave's log was given up.
-    pub(super) fn wiped(&mut self, at: usize) {
-        self.held[at] = 0;
-        self.acked.iter_mut().for_each(|acked| acked.copies[at] = false);
-    }
-
-    pub(super) fn stopped(&mut self, at: usize) {
-        self.walked[at] = 0;
-        self.links[at] = Link::default();
-        if at == 0 {
-            self.links.fill(Link::default());
-            for (number, _) in std::mem::take(&mut self.asked) {
-                self.statuses.insert(number, None);
-            }
-        }
-    }
-
     /// The master heard a slave.
     pub(super) fn heard(&mut self, slave: usize, offset: i64) {
         let link = &mut self.links[slave];
@@ -168,22 +153,21 @@ impl Judge {
 
     /// A consumer saw records.
     pub(super) fn saw(&mut self, span: Span, nodes: &[Node]) -> Verdict {
-        let file_len = self.shape.file_len;
         for slave in 1..nodes.len() {
             self.look(slave, nodes)?;
         }
         let mut at = span.at.get();
         while at < span.end().get() {
-            let Some(bytes) = record_at(&nodes[0], at, file_len) else {
+            let Some(bytes) = self.record(at, nodes) else {
                 return Err(Violation::new("what is seen is a record", at));
             };
             let end = at + bytes.len() as u64;
-            if self.shape.sync_flush && !nodes[0].is_durable(at, &bytes, file_len) {
+            if self.shape.sync_flush && !self.is_durable(at, &bytes, nodes) {
                 let detail = format!("the record at {at} was seen and is not on the medium");
                 return Err(Violation::new("what is seen is safe", detail));
             }
             let born = self.grown.iter().find(|(known, _)| *known >= end).map(|(_, born)| *born);
-            let many = (1..nodes.len()).filter(|slave| self.ever[*slave] >= end).count();
+            let many = (1..nodes.len()).filter(|slave| self.had(*slave, at, end)).count();
             if let Some(born) = born
                 && many < self.shape.wanted
                 && self.steady(born) >= self.shape.wanted
@@ -226,6 +210,31 @@ impl Judge {
         self.look(at, nodes)
     }
 
+    /// The record of the master's log that begins at `at`, though its file may be gone since.
+    fn record(&self, at: u64, nodes: &[Node]) -> Option<Vec<u8>> {
+        record_at(self.kept.master_file(&nodes[0], at)?, at)
+    }
+
+    /// Is this on the master's medium, or was it until it was to go?
+    fn is_durable(&self, at: u64, bytes: &[u8], nodes: &[Node]) -> bool {
+        at < self.kept.floor(0) || nodes[0].is_durable(at, bytes, self.shape.file_len)
+    }
+
+    /// Did a slave have what lies from `at` to `end`, at some time?
+    fn had(&self, slave: usize, at: u64, end: u64) -> bool {
+        self.lacks[slave] <= at && self.ever[slave] >= end
+    }
+
+    /// A wall clock jumped.
+    pub(super) fn jumped(&mut self, at: usize) {
+        self.kept.jumped(at);
+    }
+
+    /// A turn of a node is over, or its life.
+    pub(super) fn rested(&mut self, now: u64, at: usize, wall: Wall, nodes: &[Node]) -> Verdict {
+        self.kept.turned(now, at, wall, &nodes[at])
+    }
+
     /// How far a slave's log is the master's: walks what is new, record by record.
     fn look(&mut self, at: usize, nodes: &[Node]) -> Verdict {
         let file_len = self.shape.file_len;
@@ -238,8 +247,8 @@ impl Judge {
             self.walked[at].max(nodes[at].broker.as_ref().map_or(0, |b| b.store().start().get()));
         while here < end {
             let Some((start, file)) = nodes[at].log_file(here, file_len) else { break };
-            let theirs =
-                nodes[0].log_file(here, file_len).map(|(_, file)| file).unwrap_or_default();
+            let theirs = self.kept.master_file(&nodes[0], here).map(|(_, file)| file);
+            let theirs = theirs.unwrap_or_default();
             let mut within = usize::try_from(here - start).expect("a file is short");
             while within < file.len() && here < end {
                 let (len, is_record) = match parse(&file[within..]) {
@@ -291,7 +300,7 @@ impl Judge {
             return Ok(());
         }
         let (at, file_len) = (at.get(), self.shape.file_len);
-        let bytes = record_at(&nodes[0], at, file_len);
+        let bytes = self.record(at, nodes);
         if bytes.is_none() && self.shape.staged && self.shape.wanted == 0 {
             // It is in the pool, and nothing is promised but that it was there.
             return Ok(());
@@ -301,7 +310,7 @@ impl Judge {
             return Err(Violation::new("an acknowledgement is honest", detail));
         };
         let end = at + bytes.len() as u64;
-        if self.shape.sync_flush && !nodes[0].is_durable(at, &bytes, file_len) {
+        if self.shape.sync_flush && !self.is_durable(at, &bytes, nodes) {
             let detail = format!("send {number} at {at} was acknowledged and is not on the medium");
             return Err(Violation::new("an acknowledgement is honest", detail));
         }
@@ -312,7 +321,7 @@ impl Judge {
             |slave: usize| !self.shape.slaves_sync || is_durable_upto(&nodes[slave], end, file_len);
         let was_held = |slave: usize| {
             let died = is_gone[slave] || self.began[slave] > asked;
-            self.ever[slave] >= end && (died || is_kept(slave))
+            self.had(slave, at, end) && (died || is_kept(slave))
         };
         let many = (1..nodes.len()).filter(|slave| was_held(*slave)).count();
         if many < self.shape.wanted {
@@ -322,74 +331,12 @@ impl Judge {
             );
             return Err(Violation::new("an acknowledgement is honest", detail));
         }
-        let is_held = |slave: usize| self.held[slave] >= end && !is_gone[slave] && is_kept(slave);
+        let is_held = |slave: usize| {
+            self.lacks[slave] <= at && self.held[slave] >= end && !is_gone[slave] && is_kept(slave)
+        };
         let copies = (0..nodes.len()).map(is_held).collect();
         self.acked.push(Acked { number, at, bytes, copies });
         Ok(())
-    }
-
-    /// A broker is back: does it have what it should?
-    pub(super) fn began(&mut self, now: u64, at: usize, nodes: &[Node]) -> Verdict {
-        self.began[at] = now;
-        let Fate { power } = std::mem::take(&mut self.fates[at]);
-        let file_len = self.shape.file_len;
-        let has = |node: &Node, acked: &Acked| {
-            node.bytes(acked.at, acked.bytes.len(), file_len).as_ref() == Some(&acked.bytes)
-        };
-        if at == 0 {
-            // What is seen and what slaves hold is in files: a kill takes neither.
-            let is_excused = power && !self.shape.sync_flush;
-            let lost = self.acked.iter().find(|acked| !has(&nodes[0], acked));
-            if let Some(lost) = lost
-                && !is_excused
-                && !self.is_disk_bad(nodes, 0)
-            {
-                let detail =
-                    format!("send {} at {} was acknowledged and is gone", lost.number, lost.at);
-                return Err(Violation::new("what was acknowledged stays", detail));
-            }
-            self.acked.retain(|acked| has(&nodes[0], acked));
-            let stays = |(at, bytes): (&u64, &Vec<u8>)| {
-                nodes[0].bytes(*at, bytes.len(), file_len).as_ref() == Some(bytes)
-            };
-            if let Some((at, _)) = self.seen.iter().find(|of| !stays((of.0, of.1)))
-                && !is_excused
-                && !self.is_disk_bad(nodes, 0)
-            {
-                let detail = format!("the record at {at} was seen and is gone");
-                return Err(Violation::new("what was seen stays", detail));
-            }
-            self.seen.retain(|at, bytes| stays((at, bytes)));
-            self.grown.clear();
-            // What was copied of what is gone is nobody's.
-            let end = nodes[0].broker.as_ref().map_or(0, |b| b.store().written().end().get());
-            self.held.iter_mut().for_each(|held| *held = (*held).min(end));
-            self.ever.iter_mut().for_each(|ever| *ever = (*ever).min(end));
-            return Ok(());
-        }
-        let is_excused = power && !self.shape.slaves_sync;
-        let is_bad = self.is_disk_bad(nodes, at);
-        for acked in self.acked.iter_mut().filter(|acked| acked.copies[at]) {
-            if !has(&nodes[at], acked) {
-                if !is_excused && !is_bad {
-                    let detail = format!(
-                        "slave {at} held send {} at {}, and lost it",
-                        acked.number, acked.at
-                    );
-                    return Err(Violation::new("what was copied stays", detail));
-                }
-                acked.copies[at] = false;
-            }
-        }
-        let end = nodes[at].broker.as_ref().map_or(0, |b| b.store().written().end().get());
-        self.held[at] = self.held[at].min(end);
-        Ok(())
-    }
-
-    /// A disk whose syncs fail keeps what it likes of what nobody waited for.
-    fn is_disk_bad(&self, nodes: &[Node], at: usize) -> bool {
-        let waits = if at == 0 { self.shape.sync_flush } else { self.shape.slaves_sync };
-        !waits && nodes[at].fails()
     }
 
     pub(super) fn why_unsettled(&self, nodes: &[Node]) -> String {
@@ -415,16 +362,12 @@ impl Judge {
         let end = nodes[0].broker.as_ref().map_or(0, |b| b.store().written().end().get());
         for (at, node) in nodes.iter().enumerate() {
             let store = node.broker.as_ref().expect("all are up").store();
-            if let Err(why) = store.verify_all() {
-                return Err(Violation::new(
-                    "queues are what the log says",
-                    format!("node {at}: {why:?}"),
-                ));
-            }
-            let start = store
-                .start()
-                .get()
-                .max(nodes[0].broker.as_ref().expect("all are up").store().start().get());
+            let files = store.disk().seen_where(|path| path.starts_with("commitlog/"));
+            let image = Image::read(&files).from(store.start().get());
+            derived::check(store, &image)
+                .map_err(|why| Violation::new(&why.oracle, format!("node {at}: {}", why.detail)))?;
+            let master = nodes[0].broker.as_ref().expect("all are up").store();
+            let start = store.start().max(master.start()).get();
             let mut here = start;
             while here < end {
                 let to = end.min(here / file_len * file_len + file_len);
@@ -439,8 +382,8 @@ impl Judge {
         }
         for acked in &self.acked {
             for (at, node) in nodes.iter().enumerate() {
-                if node.bytes(acked.at, acked.bytes.len(), file_len).as_ref() != Some(&acked.bytes)
-                {
+                let found = node.bytes(acked.at, acked.bytes.len(), file_len);
+                if acked.at >= self.kept.floor(at) && found.as_ref() != Some(&acked.bytes) {
                     let detail =
                         format!("send {} at {} is not in node {at}", acked.number, acked.at);
                     return Err(Violation::new("what was acknowledged stays", detail));
@@ -455,39 +398,4 @@ impl Judge {
 pub(super) fn is_settled(nodes: &[Node]) -> bool {
     let end = |node: &Node| node.broker.as_ref().map(|b| b.store().written().end());
     nodes.iter().all(|node| node.broker.is_some() && end(node) == end(&nodes[0]))
-}
-
-fn record_at(node: &Node, at: u64, file_len: u64) -> Option<Vec<u8>> {
-    let (start, file) = node.log_file(at, file_len)?;
-    let within = usize::try_from(at - start).ok()?;
-    match parse(file.get(within..)?) {
-        Found::Record(record) if record.at == at => {
-            Some(file[within..within + record.size as usize].to_vec())
-        }
-        _ => None,
-    }
-}
-
-/// Is all of the log below `end` on the medium? Of what is not, recovery cuts what follows.
-fn is_durable_upto(node: &Node, end: u64, file_len: u64) -> bool {
-    (0..end).step_by(usize::try_from(file_len).expect("a file is short")).all(|start| {
-        let Some((_, mut file)) = node.log_file(start, file_len) else { return true };
-        file.truncate(usize::try_from(end - start).unwrap_or(usize::MAX));
-        node.is_durable(start, &file, file_len)
-    })
-}
-
-/// Each queue of a log counts on, record by record.
-fn no_gaps(node: &Node, who: &str) -> Verdict {
-    let Some(broker) = &node.broker else { return Ok(()) };
-    let image =
-        Image::read(&broker.store().disk().seen_where(|path| path.starts_with("commitlog/")));
-    for (topic, queue, messages) in image.queues() {
-        let offsets: Vec<u64> = messages.keys().copied().collect();
-        if let Some(gap) = offsets.windows(2).find(|pair| pair[0] + 1 != pair[1]) {
-            let detail = format!("{who}: {topic}/{queue} counts {gap:?}");
-            return Err(Violation::new("a queue counts its messages", detail));
-        }
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use hotfire_core::broker::Effect;
-use hotfire_core::broker::{Broker, BrokerConfig, OpenError, RetentionPolicy, Role};
+use hotfire_core::broker::{Broker, BrokerConfig, OpenError, Role};
 use hotfire_core::domain::{BrokerId, BrokerIdentity, BrokerResponse};
 use hotfire_core::ha::{MasterPolicy, SlavePolicy};
 use hotfire_core::machine::Machine as _;
@@ -15,12 +15,12 @@ use super::aside::Before;
 use super::wire::Parcel;
 use crate::choose::{Choose, Concern, Stream, pick};
 use crate::disk::{Faults, Medium, SimDisk};
-use crate::plan::Plan;
+use crate::plan::{Keeping, Plan};
 use crate::ring::{Run, Violation};
 use crate::trace::{Column, Mark};
 
-/// For so long files are kept: clocks jump by ten years, several times.
-const AGES: Duration = Duration::from_secs(1_000 * 365 * 86_400);
+/// Bytes of a file of the log at most where files go: a run is to fill some.
+const SHORT: u64 = 5000;
 
 /// What the group is like.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub(super) struct Shape {
     pub(super) file_len: u64,
     /// Does the master know the addresses of its slaves?
     pub(super) guarded: bool,
+    /// What becomes of old files.
+    pub(super) keep: Keeping,
     batch: u32,
     overlap: u64,
     window: u64,
@@ -52,7 +54,11 @@ impl Shape {
             staged: plan.store.pool > 0,
             slaves_sync: work.chance(300, "pair.slaves_sync"),
             timeout: Duration::from_secs(3),
-            file_len: u64::from(plan.store.commit_log_file),
+            file_len: match u64::from(plan.store.commit_log_file) {
+                long if plan.pair_keep.lets_go() => long.min(SHORT),
+                any => any,
+            },
+            keep: plan.pair_keep.clone(),
             batch: *pick(work, &[32 << 10, 700, 50], "pair.batch"),
             overlap: *pick(work, &[128 << 10, 3000, 300, 20], "pair.overlap"),
             window: *pick(work, &[1 << 20, 2000], "pair.window"),
@@ -89,8 +95,10 @@ impl Node {
     pub(super) fn new(run: &Run, shape: &Shape, at: usize) -> Self {
         let name = if at == 0 { "master".to_owned() } else { format!("slave {at}") };
         let log = run.trace.column(&name);
-        // Nothing is deleted to make room: that has worlds of its own.
-        let faults = Faults { capacity: u64::MAX, ..run.plan.disk.restored() };
+        let commit_log_file = u32::try_from(shape.file_len).expect("a file is short");
+        // What a slave gives up is kept for its operator, who has room for it.
+        let capacity = if at == 0 { shape.keep.capacity(commit_log_file) } else { u64::MAX };
+        let faults = Faults { capacity, ..run.plan.disk.restored() };
         let dice = run.chance.of(Concern::Disk);
         let medium = Medium::new(faults.clone(), dice, run.ledger.clone(), log.clone());
         let is_slave = at > 0;
@@ -121,14 +129,13 @@ impl Node {
         } else {
             (shape_of.staged_flush(0), shape_of.staging().map(|(bytes, _)| bytes))
         };
-        let settings = Settings { staged, ..run.plan.store.settings() };
+        let settings = Settings { staged, commit_log_file, ..run.plan.store.settings() };
         let host = ([10, 0, 0, u8::try_from(at + 1).expect("few")], 10_911).into();
         let config = BrokerConfig {
             role,
             flush,
             seed: u64::try_from(at).expect("few"),
-            // Nothing is deleted here, however far clocks jump.
-            retention: RetentionPolicy { reserved: AGES, ..RetentionPolicy::default() },
+            retention: shape.keep.policy(),
             ..BrokerConfig::new(identity, host, "10.0.0.1:10912".into())
         };
         let is_bad = faults.sync_fails + faults.writeback_fails + faults.sync_stuck > 0;
@@ -239,6 +246,11 @@ impl Node {
             self.part(parting);
         }
         answers
+    }
+
+    /// What is to become of its log before its next start.
+    pub(super) fn parting(&self) -> Option<Parting> {
+        self.parting.as_ref().map(|(parting, _)| *parting)
     }
 
     /// Before its next start its log is parted. It is stopped.

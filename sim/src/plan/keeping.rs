@@ -35,6 +35,8 @@ pub struct Keeping {
 
 /// Bytes of a disk beside the log.
 const REST: u64 = 64 << 10;
+/// A thousand years.
+const AGES_US: u64 = 1_000 * 365 * 86_400 * 1_000_000;
 
 impl Keeping {
     /// Everything is kept.
@@ -51,6 +53,35 @@ impl Keeping {
             warning: 90,
             disk_files: 0,
         }
+    }
+
+    /// Everything is kept, however far clocks jump: by ten years, several times.
+    pub const fn for_ages() -> Self {
+        Self { reserved_us: AGES_US, ..Self::forever() }
+    }
+
+    /// In the ring of replication a third of all plans lets the first files of logs go, while a
+    /// slave is away. It is never as long as sends wait for one.
+    pub fn draw_for_copies(choose: &mut dyn Choose) -> Self {
+        if !choose.chance(333, "plan.pair.keep") {
+            return Self::for_ages();
+        }
+        let kinds = [(4_000_000, 0), (10_000_000, 0), (4_000_000, 2), (AGES_US, 2)];
+        let (reserved_us, disk_files) = *pick(choose, &kinds, "plan.pair.keep.why");
+        Self {
+            reserved_us,
+            disk_files,
+            any_hour: disk_files == 0 || choose.chance(500, "plan.pair.keep.any_hour"),
+            every_us: *pick(choose, &[1_000_000, 100_000], "plan.pair.keep.every"),
+            between_us: 10_000,
+            most: *pick(choose, &[10, 1], "plan.pair.keep.most"),
+            ..Self::forever()
+        }
+    }
+
+    /// Does anything ever go?
+    pub const fn lets_go(&self) -> bool {
+        self.reserved_us < AGES_US || self.disk_files > 0
     }
 
     /// Half of all plans keep everything.

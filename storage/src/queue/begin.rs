@@ -2,7 +2,7 @@
 
 use super::{Entry, Kind, Queue};
 use crate::consume_queue::{self, Unit};
-use crate::position::QueueOffset;
+use crate::position::{Physical, QueueOffset};
 use crate::seam::Memory;
 
 /// Missing units that are taken for a gap of the log itself; more are another queue.
@@ -30,6 +30,11 @@ impl Queue {
         }
     }
 
+    /// Where the record of the newest unit begins, in a file or not; `None` if there is none.
+    pub(crate) fn newest_at(&self) -> Option<Physical> {
+        self.pending.back().map(|(unit, _)| unit.span.at).or(self.last_at)
+    }
+
     /// Fills the gap in front of a unit: those numbers name its record, as in a recovery.
     pub(crate) fn fill(&mut self, memory: &mut impl Memory, (unit, stored): Entry) {
         while self.next() < unit.first {
@@ -50,6 +55,13 @@ impl Queue {
         self.set_empty(first);
     }
 
+    /// The number with which it begins, while nothing of it is in a file: a file of units may be
+    /// there, and none of its extension.
+    pub(super) fn begins_at(&self) -> Option<QueueOffset> {
+        let is_new = self.end == self.chain.start() && self.last_at.is_none();
+        self.pending.front().filter(|_| is_new).map(|(unit, _)| unit.first)
+    }
+
     /// Puts placeholders in the front of the first file, up to where the queue begins.
     pub(super) fn lead_in(&mut self, memory: &mut impl Memory, (unit, stored): &Entry) {
         let position = unit.first.get() * consume_queue::UNIT_LEN;
@@ -62,5 +74,42 @@ impl Queue {
         }
         self.low = position;
         self.range = super::QueueRange { min: unit.first, max: unit.first };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::{Chain, open};
+    use crate::plain::PlainDisk;
+    use crate::position::Span;
+    use crate::queue::Side;
+    use crate::seam::Op;
+    use crate::time::Wall;
+
+    #[test]
+    fn a_queue_that_begins_in_the_middle_waits_for_both_kinds_of_files() {
+        for sides in [Side::ALL, [Side::Units, Side::Extension]] {
+            let mut disk = PlainDisk::default();
+            let [units, ext] = ["units", "ext"].map(|dir| Chain::new(dir.to_owned(), 100, 0));
+            let mut queue = Queue::new(Kind::Simple, 1, units, Some(ext));
+            let (first, span) = (QueueOffset::new(8), Span { at: Physical::new(4096), len: 100 });
+            queue.begin(first);
+            let unit = Unit { first, count: 1, span, tags_code: 7 };
+            queue.push(&mut disk, (unit, Wall::from_millis(1)));
+            queue.verify();
+            for side in sides {
+                let chain = queue.chain_mut(side).expect("it has both");
+                let path = chain.ask().expect("nobody asked");
+                let op = Op::Allocate { path: &path, len: 100 };
+                let file = open(&mut disk, op).expect("an endless disk");
+                queue.chain_mut(side).expect("it has both").opened(file);
+                queue.drain(&mut disk);
+                queue.verify();
+            }
+            let range = queue.range(&disk, Physical::ZERO);
+            assert_eq!((range.min.get(), range.max.get()), (8, 9));
+            assert_eq!(queue.get(&disk, first).map(|unit| unit.span), Some(span));
+        }
     }
 }

@@ -167,7 +167,7 @@ impl Queue {
 
     /// The handles of all files, units first: what is deleted half has addresses that lead
     /// nowhere, not an extension that nobody knows. The queue is not used afterwards.
-    pub(crate) fn into_files(self) -> impl Iterator<Item = FileId> {
+    pub(crate) fn into_files(self) -> impl Iterator<Item = (String, FileId)> {
         let ext = self.ext.into_iter().flat_map(|ext| ext.chain.into_files());
         self.chain.into_files().chain(ext)
     }

@@ -250,6 +250,7 @@ impl<D: Disk> Recovery<'_, D> {
         targets: Vec<(String, i32, Kind, Entry)>,
         may_be_gap: bool,
     ) -> Result<(), Fault> {
+        let start = self.log.start();
         for (topic, id, kind, entry) in targets {
             let queue = self.queues.get_mut(&topic, id);
             let next = queue.as_ref().map_or_else(QueueOffset::default, |queue| queue.next());
@@ -257,9 +258,11 @@ impl<D: Disk> Recovery<'_, D> {
                 self.broken.insert((topic, id));
                 continue;
             }
-            match queue {
-                Some(queue) => queue.put(self.disk, entry)?,
-                None => self.queues.entry(self.settings, &topic, id, kind).put(self.disk, entry)?,
+            if let Some(queue) = queue {
+                queue.put(self.disk, entry, start)?;
+            } else {
+                let queue = self.queues.entry(self.settings, &topic, id, kind);
+                queue.put(self.disk, entry, start)?;
             }
         }
         Ok(())

@@ -275,8 +275,9 @@ impl<D: Disk> Store<D> {
     fn accept(&mut self, topic: &str, id: i32, kind: Kind, (unit, stored): Entry) {
         let start = self.log.start();
         let queue = self.queues.entry(&self.settings, topic, id, kind);
-        // The last record of a log that was begun anew is no neighbour of the next one's.
-        let is_old = queue.last_at().is_some_and(|last| last < start);
+        // The last record of a log that was begun anew is no neighbour of the next one's. Nor is
+        // one of which nothing is left but the number.
+        let is_old = queue.newest_at().is_none_or(|newest| newest < start);
         match queue.fit(unit.first) {
             Fit::Next => {}
             Fit::Lacks if !is_old => {

@@ -108,16 +108,10 @@ impl<D: Disk> Store<D> {
     /// be deleted. [`follow_some`](Self::follow_some) does the work.
     pub fn follow_log_start(&mut self) {
         self.following.get_or_insert(Following { done: None });
+        self.clear_all();
         let Some(leaving) = self.leaving.as_mut().filter(|leaving| !leaving.is_running) else {
             return;
         };
-        if let Owner::Queue { topic, id, life } = &leaving.of
-            && self.queues.get(topic, *id).is_none_or(|queue| queue.life != *life)
-        {
-            // Its queue was deleted meanwhile, and the place may be another's by now.
-            self.leaving = None;
-            return;
-        }
         leaving.is_running = true;
         let op = Op::Remove { path: &leaving.path };
         self.ops.submit(&mut self.disk, Task::Retire, op);
@@ -158,6 +152,26 @@ impl<D: Disk> Store<D> {
         self.following.is_some() && self.leaving.is_none()
     }
 
+    /// Is a file of a queue of this name, but of an earlier life, being deleted?
+    pub(super) fn is_leaving(&self, topic: &str, id: i32) -> bool {
+        let life = self.queues.get(topic, id).map(|queue| queue.life);
+        self.leaving.as_ref().is_some_and(|leaving| match &leaving.of {
+            Owner::Queue { topic: of, id: known, life: then } => {
+                **of == *topic && *known == id && Some(*then) != life
+            }
+            Owner::Log { .. } => false,
+        })
+    }
+
+    /// The queue was deleted. What could not be deleted of it before is left for others to delete.
+    pub(super) fn take_left(&mut self, topic: &str, id: i32) -> Option<String> {
+        let is_idle = self.leaving.as_ref().is_some_and(|leaving| !leaving.is_running);
+        if is_idle && self.is_leaving(topic, id) {
+            return self.leaving.take().map(|leaving| leaving.path);
+        }
+        None
+    }
+
     pub(super) fn retired(&mut self, outcome: &Result<(), Fault>) {
         let leaving = self.leaving.as_mut().expect("its deletion was under way");
         leaving.is_running = false;
@@ -168,6 +182,15 @@ impl<D: Disk> Store<D> {
             (Owner::Queue { .. }, Err(fault)) => StoreEvent::DeleteFailed(fault.clone()),
             (Owner::Queue { .. }, Ok(())) => StoreEvent::QueueFileDeleted,
         };
+        let owner = match &leaving.of {
+            Owner::Queue { topic, id, .. } => Some((topic.clone(), *id)),
+            Owner::Log { .. } => None,
+        };
+        let is_orphan = owner.as_ref().is_some_and(|(topic, id)| self.is_leaving(topic, *id));
+        if let Some((topic, id)) = owner.filter(|_| is_orphan) {
+            let path = self.leaving.take().map(|leaving| leaving.path);
+            self.left(&topic, id, path.filter(|_| outcome.is_err()));
+        }
         if outcome.is_ok() {
             self.leaving = None;
             self.following.get_or_insert(Following { done: None });

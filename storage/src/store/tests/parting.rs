@@ -173,14 +173,42 @@ fn a_parting_that_dies_loses_nothing_and_leaves_a_store_that_opens() {
 }
 
 #[test]
+fn a_queue_of_which_only_the_number_is_left_has_no_gap_either() {
+    let (mut writer, _) = open(PlainDisk::default());
+    for _ in 0..4 {
+        append(&mut writer, &draft("t", &[5; 600], &[]));
+    }
+    let last = writer.disk().file(&format!("commitlog/{:020}", AT.get())).expect("its file");
+    let size = u32::from_be_bytes(*last.first_chunk().expect("a header"));
+    let last = last[..usize::try_from(size).expect("short")].to_vec();
+    // A queue whose first file begins with number 1, of which no record is there any more.
+    let settings = Settings { consume_queue_file: 20, ..settings() };
+    let open = |disk| Store::open(disk, settings.clone(), |_| false).expect("a sound store").0;
+    let mut disk = PlainDisk::default();
+    disk.put_file("consumequeue/t/0/00000000000000000020", vec![0; 20]);
+    part(&mut disk, &settings, Parting::Begin(AT)).expect("parted");
+    let mut copy = open(disk.reopened());
+    let mut rest = &last[..];
+    while !rest.is_empty() {
+        let (taken, _) = copy.receive(rest, |_, _, _| {});
+        rest = &rest[taken..];
+        while copy.poll().is_some() {}
+    }
+    assert_eq!(copy.receive(&[], |_, _, _| {}).1, Ok(()));
+    let range = copy.queue("t", 0).expect("its queue");
+    assert_eq!((range.min.get(), range.max.get()), (3, 4), "nothing stands for what is gone");
+}
+
+#[test]
 fn a_log_that_begins_anew_has_no_gap_to_what_was_before() {
     let (mut writer, _) = open(PlainDisk::default());
     for _ in 0..4 {
         // A file each.
         append(&mut writer, &draft("t", &[5; 600], &[]));
     }
-    let copied = |disk: PlainDisk, from: u64| {
+    let copied = |disk: PlainDisk, from: u64, fails: bool| {
         let (mut copy, _) = open(disk);
+        copy.disk_mut().fail_deletions(fails);
         let file = writer.disk().file(&format!("commitlog/{from:020}")).expect("its file");
         let size = u32::from_be_bytes(*file.first_chunk().expect("a header"));
         let mut rest = &file[..usize::try_from(size).expect("short")];
@@ -193,11 +221,17 @@ fn a_log_that_begins_anew_has_no_gap_to_what_was_before() {
         assert_eq!(outcome, Ok(()));
         copy
     };
-    let mut before = copied(PlainDisk::default(), 0);
+    let mut before = copied(PlainDisk::default(), 0, false);
     before.close().expect("closed");
     let mut disk = before.disk().reopened();
     part(&mut disk, &settings(), Parting::Begin(AT)).expect("parted");
-    let after = copied(disk.reopened(), AT.get());
-    let range = after.queue("t", 0).expect("its queue");
-    assert_eq!((range.min.get(), range.max.get()), (3, 4), "nothing stands for what is gone");
+    for fails in [false, true] {
+        let after = copied(disk.reopened(), AT.get(), fails);
+        let range = after.queue("t", 0).expect("its queue");
+        assert_eq!((range.min.get(), range.max.get()), (3, 4), "nothing stands for what is gone");
+        // It may die before the queue that was is deleted.
+        let (again, _) = open(after.into_disk().reopened());
+        assert_eq!(again.queue("t", 0), Some(range));
+        again.verify_all().expect("queues follow the log");
+    }
 }

@@ -212,3 +212,45 @@ fn the_extension_of_a_queue_follows_too() {
     assert_eq!(view.range(), range);
     assert!(view.units_from(range.min).all(|unit| view.tags_code(&unit) == Some(97)));
 }
+
+#[test]
+fn a_queue_waits_for_the_files_of_a_deleted_one_that_had_its_name() {
+    let (mut store, _) = open(PlainDisk::default());
+    for n in 0..12_u8 {
+        append(&mut store, &draft("t", &[n; 30], &[]));
+        drop(events(&mut store));
+    }
+    assert_eq!(files(&store, "consumequeue/t/0/"), [0, 100, 200]);
+    store.disk_mut().fail_deletions(true);
+    store.delete_topic("t");
+    assert!(matches!(events(&mut store)[..], [StoreEvent::DeleteFailed(_)]), "one at a time");
+    append(&mut store, &draft("t", b"anew", &[]));
+    let heard = events(&mut store);
+    assert!(heard.iter().any(|event| matches!(event, StoreEvent::RoomFailed(_))), "{heard:?}");
+    assert_eq!(bodies(&store, "t"), [b"anew"], "it is read from memory");
+    assert_eq!(files(&store, "consumequeue/t/0/"), [0, 100, 200], "nothing of two queues");
+
+    store.disk_mut().fail_deletions(false);
+    assert!(store.retry_room());
+    drop(events(&mut store));
+    assert_eq!(files(&store, "consumequeue/t/0/"), [0]);
+    store.close().expect("a clean stop");
+    let (store, _) = open(store.into_disk().reopened());
+    assert_eq!(bodies(&store, "t"), [b"anew"]);
+}
+
+#[test]
+fn a_file_that_is_being_made_for_a_deleted_queue_goes_before_another_is_made() {
+    let (mut store, _) = open(PlainDisk::default());
+    store.disk_mut().hold_completions(true);
+    append(&mut store, &draft("t", b"old", &[]));
+    store.delete_topic("t");
+    append(&mut store, &draft("t", b"anew", &[]));
+    store.disk_mut().hold_completions(false);
+    drop(events(&mut store));
+    assert_eq!(bodies(&store, "t"), [b"anew"]);
+    assert_eq!(files(&store, "consumequeue/t/0/"), [0]);
+    store.close().expect("a clean stop");
+    let (store, _) = open(store.into_disk().reopened());
+    assert_eq!(bodies(&store, "t"), [b"anew"]);
+}
