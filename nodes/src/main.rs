@@ -2,8 +2,8 @@
 //! code: 0 for a stop that was asked for, 2 for everything that an operator can put right; 1 says
 //! that a store was verified and is damaged.
 
-/// Requests come by the hundred and go by the hundred: the system's own allocator keeps a handful of
-/// each size at hand, and takes a sixth of a broker's time for the others.
+/// Requests come by the hundred and go by the hundred: the system's own allocator keeps a handful
+/// of each size at hand, and takes a sixth of a broker's time for the others.
 #[cfg(not(madsim))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
