@@ -7,6 +7,7 @@ use hotfire_core::domain::{Positions, SendStatus, Sent};
 use hotfire_storage::position::Span;
 
 use super::node::{Node, Shape};
+use crate::oracle::audit::{Audit, Entry, Wrong};
 use crate::oracle::image::Image;
 use crate::ring::Violation;
 use crate::workload::message::{Found, parse};
@@ -15,16 +16,6 @@ use crate::workload::message::{Found, parse};
 const PATIENCE: u64 = 15_000_000;
 
 type Verdict = Result<(), Violation>;
-
-/// A message that was acknowledged.
-#[derive(Clone, Debug)]
-struct Acked {
-    number: i32,
-    at: u64,
-    bytes: Vec<u8>,
-    /// Which slaves held it then, and have had no excuse to lose it since.
-    copies: Vec<bool>,
-}
 
 /// What happened to a node since it was last up.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,9 +41,11 @@ pub(super) struct Judge {
     /// Sends on their way, and since when.
     asked: BTreeMap<i32, u64>,
     statuses: BTreeMap<i32, Option<SendStatus>>,
-    acked: Vec<Acked>,
+    /// What was acknowledged; of a slave, what of it was held there then. What a node may have lost
+    /// since is no part of its own any more.
+    acked: Vec<Audit>,
     /// What consumers saw; nobody's copies.
-    seen: BTreeMap<u64, Vec<u8>>,
+    seen: Audit,
     /// What the master heard of each slave on its newest connection.
     links: Vec<Link>,
     /// Where records of the master end, as far as they are new, and when they were there first.
@@ -75,8 +68,8 @@ impl Judge {
             next: 1,
             asked: BTreeMap::new(),
             statuses: BTreeMap::new(),
-            acked: Vec::new(),
-            seen: BTreeMap::new(),
+            acked: vec![Audit::default(); slaves + 1],
+            seen: Audit::default(),
             links: vec![Link::default(); slaves + 1],
             grown: Vec::new(),
             ever: vec![0; slaves + 1],
@@ -132,7 +125,7 @@ impl Judge {
     /// A slave's log was given up.
     pub(super) fn wiped(&mut self, at: usize) {
         self.held[at] = 0;
-        self.acked.iter_mut().for_each(|acked| acked.copies[at] = false);
+        self.acked[at] = Audit::default();
     }
 
     pub(super) fn stopped(&mut self, at: usize) {
@@ -194,7 +187,7 @@ impl Judge {
                 );
                 return Err(Violation::new("what is seen is safe", detail));
             }
-            self.seen.insert(at, bytes);
+            note(&mut self.seen, &entry(&bytes)?)?;
             at = end;
         }
         Ok(())
@@ -322,9 +315,13 @@ impl Judge {
             );
             return Err(Violation::new("an acknowledgement is honest", detail));
         }
-        let is_held = |slave: usize| self.held[slave] >= end && !is_gone[slave] && is_kept(slave);
-        let copies = (0..nodes.len()).map(is_held).collect();
-        self.acked.push(Acked { number, at, bytes, copies });
+        let entry = entry_of(number, sent, &bytes)?;
+        note(&mut self.acked[0], &entry)?;
+        for slave in 1..nodes.len() {
+            if self.held[slave] >= end && !is_gone[slave] && is_kept(slave) {
+                note(&mut self.acked[slave], &entry)?;
+            }
+        }
         Ok(())
     }
 
@@ -332,64 +329,26 @@ impl Judge {
     pub(super) fn began(&mut self, now: u64, at: usize, nodes: &[Node]) -> Verdict {
         self.began[at] = now;
         let Fate { power } = std::mem::take(&mut self.fates[at]);
-        let file_len = self.shape.file_len;
-        let has = |node: &Node, acked: &Acked| {
-            node.bytes(acked.at, acked.bytes.len(), file_len).as_ref() == Some(&acked.bytes)
-        };
-        if at == 0 {
-            // What is seen and what slaves hold is in files: a kill takes neither.
-            let is_excused = power && !self.shape.sync_flush;
-            let lost = self.acked.iter().find(|acked| !has(&nodes[0], acked));
-            if let Some(lost) = lost
-                && !is_excused
-                && !self.is_disk_bad(nodes, 0)
-            {
-                let detail =
-                    format!("send {} at {} was acknowledged and is gone", lost.number, lost.at);
-                return Err(Violation::new("what was acknowledged stays", detail));
-            }
-            self.acked.retain(|acked| has(&nodes[0], acked));
-            let stays = |(at, bytes): (&u64, &Vec<u8>)| {
-                nodes[0].bytes(*at, bytes.len(), file_len).as_ref() == Some(bytes)
-            };
-            if let Some((at, _)) = self.seen.iter().find(|of| !stays((of.0, of.1)))
-                && !is_excused
-                && !self.is_disk_bad(nodes, 0)
-            {
-                let detail = format!("the record at {at} was seen and is gone");
-                return Err(Violation::new("what was seen stays", detail));
-            }
-            self.seen.retain(|at, bytes| stays((at, bytes)));
-            self.grown.clear();
-            // What was copied of what is gone is nobody's.
-            let end = nodes[0].broker.as_ref().map_or(0, |b| b.store().written().end().get());
-            self.held.iter_mut().for_each(|held| *held = (*held).min(end));
-            self.ever.iter_mut().for_each(|ever| *ever = (*ever).min(end));
+        let waits = if at == 0 { self.shape.sync_flush } else { self.shape.slaves_sync };
+        // A disk whose syncs fail keeps what it likes of what nobody waited for.
+        let is_excused = !waits && (power || nodes[at].fails());
+        let held = nodes[at].held();
+        let end = nodes[at].broker.as_ref().map_or(0, |b| b.store().written().end().get());
+        let stays = if at == 0 { "what was acknowledged stays" } else { "what was copied stays" };
+        judge(&mut self.acked[at], stays, &held, is_excused)?;
+        if at > 0 {
+            self.held[at] = self.held[at].min(end);
             return Ok(());
         }
-        let is_excused = power && !self.shape.slaves_sync;
-        let is_bad = self.is_disk_bad(nodes, at);
-        for acked in self.acked.iter_mut().filter(|acked| acked.copies[at]) {
-            if !has(&nodes[at], acked) {
-                if !is_excused && !is_bad {
-                    let detail = format!(
-                        "slave {at} held send {} at {}, and lost it",
-                        acked.number, acked.at
-                    );
-                    return Err(Violation::new("what was copied stays", detail));
-                }
-                acked.copies[at] = false;
-            }
-        }
-        let end = nodes[at].broker.as_ref().map_or(0, |b| b.store().written().end().get());
-        self.held[at] = self.held[at].min(end);
+        // What is seen and what slaves hold is in files: a kill takes neither.
+        judge(&mut self.seen, "what was seen stays", &held, is_excused)?;
+        self.grown.clear();
+        // What was copied of what is gone is nobody's.
+        let (kept, copies) = self.acked.split_first_mut().expect("there is a master");
+        copies.iter_mut().for_each(|copied| copied.keep(kept.entries()));
+        self.held.iter_mut().for_each(|held| *held = (*held).min(end));
+        self.ever.iter_mut().for_each(|ever| *ever = (*ever).min(end));
         Ok(())
-    }
-
-    /// A disk whose syncs fail keeps what it likes of what nobody waited for.
-    fn is_disk_bad(&self, nodes: &[Node], at: usize) -> bool {
-        let waits = if at == 0 { self.shape.sync_flush } else { self.shape.slaves_sync };
-        !waits && nodes[at].fails()
     }
 
     pub(super) fn why_unsettled(&self, nodes: &[Node]) -> String {
@@ -437,14 +396,14 @@ impl Judge {
                 here = to;
             }
         }
-        for acked in &self.acked {
-            for (at, node) in nodes.iter().enumerate() {
-                if node.bytes(acked.at, acked.bytes.len(), file_len).as_ref() != Some(&acked.bytes)
-                {
-                    let detail =
-                        format!("send {} at {} is not in node {at}", acked.number, acked.at);
-                    return Err(Violation::new("what was acknowledged stays", detail));
-                }
+        for (at, node) in nodes.iter().enumerate() {
+            let held = node.held();
+            for (audit, stays) in [
+                (&self.acked[0], "what was acknowledged stays"),
+                (&self.seen, "what was seen stays"),
+            ] {
+                let wrong = |wrong| Violation::new(stays, format!("node {at}: {wrong}"));
+                audit.judge(&held).map_err(wrong)?;
             }
         }
         Ok(())
@@ -455,6 +414,42 @@ impl Judge {
 pub(super) fn is_settled(nodes: &[Node]) -> bool {
     let end = |node: &Node| node.broker.as_ref().map(|b| b.store().written().end());
     nodes.iter().all(|node| node.broker.is_some() && end(node) == end(&nodes[0]))
+}
+
+/// Holds what lies in a log against what is known of it, and forgets what may be lost.
+fn judge(audit: &mut Audit, oracle: &str, held: &[Entry], is_excused: bool) -> Verdict {
+    match audit.judge(held) {
+        Err(Wrong::Missing(_)) if is_excused => {}
+        judged => judged.map_err(|wrong| Violation::new(oracle, wrong))?,
+    }
+    audit.keep(held);
+    Ok(())
+}
+
+fn note(audit: &mut Audit, entry: &Entry) -> Verdict {
+    let wrong = |wrong| Violation::new("an offset names one message", wrong);
+    audit.note(entry.clone()).map_err(wrong)
+}
+
+/// What was acknowledged, by the record that lies where the answer says.
+fn entry_of(number: i32, sent: &Sent, bytes: &[u8]) -> Result<Entry, Violation> {
+    let entry = entry(bytes)?;
+    let place = (entry.id.number.cast_signed(), entry.queue, entry.offset);
+    if place == (number, sent.queue, sent.queue_offset.get()) {
+        return Ok(entry);
+    }
+    let detail = format!("send {number} was answered {sent:?}, and there lies {entry}");
+    Err(Violation::new("an acknowledgement is honest", detail))
+}
+
+/// A message by the bytes of its record.
+fn entry(bytes: &[u8]) -> Result<Entry, Violation> {
+    let known = match parse(bytes) {
+        Found::Record(record) => Entry::found(&record, record.bytes),
+        Found::Blank | Found::Nothing => None,
+    };
+    let nobodys = || Violation::new("nothing is consumed that was not sent", "a nameless record");
+    known.ok_or_else(nobodys)
 }
 
 fn record_at(node: &Node, at: u64, file_len: u64) -> Option<Vec<u8>> {
@@ -479,9 +474,7 @@ fn is_durable_upto(node: &Node, end: u64, file_len: u64) -> bool {
 
 /// Each queue of a log counts on, record by record.
 fn no_gaps(node: &Node, who: &str) -> Verdict {
-    let Some(broker) = &node.broker else { return Ok(()) };
-    let image =
-        Image::read(&broker.store().disk().seen_where(|path| path.starts_with("commitlog/")));
+    let image = Image::read(&node.log_files());
     for (topic, queue, messages) in image.queues() {
         let offsets: Vec<u64> = messages.keys().copied().collect();
         if let Some(gap) = offsets.windows(2).find(|pair| pair[0] + 1 != pair[1]) {

@@ -1,6 +1,6 @@
 //! One broker of a group: its medium, its process, its lives.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use hotfire_core::broker::Effect;
@@ -15,9 +15,12 @@ use super::aside::Before;
 use super::wire::Parcel;
 use crate::choose::{Choose, Concern, Stream, pick};
 use crate::disk::{Faults, Medium, SimDisk};
+use crate::oracle::audit::Entry;
+use crate::oracle::image::Log;
 use crate::plan::Plan;
 use crate::ring::{Run, Violation};
 use crate::trace::{Column, Mark};
+use crate::workload::message::Record;
 
 /// For so long files are kept: clocks jump by ten years, several times.
 const AGES: Duration = Duration::from_secs(1_000 * 365 * 86_400);
@@ -39,7 +42,8 @@ pub(super) struct Shape {
     pub(super) file_len: u64,
     /// Does the master know the addresses of its slaves?
     pub(super) guarded: bool,
-    batch: u32,
+    /// Bytes of a frame at most.
+    pub(super) batch: u32,
     overlap: u64,
     window: u64,
 }
@@ -244,6 +248,22 @@ impl Node {
     /// Before its next start its log is parted. It is stopped.
     pub(super) fn part(&mut self, parting: Parting) {
         self.parting = Some((parting, Before::of(&self.medium)));
+    }
+
+    /// The files of its log, as processes see them; none if it is down.
+    pub(super) fn log_files(&self) -> BTreeMap<String, Vec<u8>> {
+        let Some(broker) = &self.broker else { return BTreeMap::new() };
+        // Of a log that began anew some files may be left in front of it.
+        let first = format!("commitlog/{:020}", broker.store().start().get());
+        let is_log = |path: &str| path.starts_with("commitlog/") && path >= &*first;
+        broker.store().disk().seen_where(is_log)
+    }
+
+    /// The messages in them.
+    pub(super) fn held(&self) -> Vec<Entry> {
+        let files = self.log_files();
+        let found = |record: &Record<'_>| Entry::found(record, record.bytes);
+        Log::read(&files).records.iter().filter_map(found).collect()
     }
 
     /// The file of the log that holds byte `at`, as processes see it, and where it begins.
