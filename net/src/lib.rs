@@ -13,6 +13,7 @@
 //! | [`codec`] | wire ↔ domain, a file a request family |
 //! | [`out_queue`] | what waits to be written to one socket |
 //! | [`server`], [`client`] | the two endpoints |
+//! | `doors` | the accept loop of an endpoint |
 //! | [`ha`] | the replication port: its two streams, and their endpoints |
 //! | [`sparse`] | log lines of a kind that a flood could repeat |
 //! | [`rt`] | the only room that names a runtime |
@@ -21,6 +22,7 @@
 
 pub mod client;
 pub mod codec;
+mod doors;
 pub mod frame;
 pub mod ha;
 pub mod head_writer;

@@ -10,13 +10,13 @@
 //! cannot be read, silence, a queue that it does not read. Everything that can be answered is
 //! answered by the machine. All on one thread; bounds in [`Limits`].
 
-mod accept;
 mod inbox;
 mod peer;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -24,11 +24,13 @@ use bytes::Bytes;
 use hotfire_core::domain::ConnId;
 use tokio::sync::Notify;
 
+use crate::doors::Doors;
 use crate::frame::FrameLimits;
 use crate::head_writer::Outgoing;
 use crate::header::Header;
 use crate::out_queue::Patience;
-use crate::rt::{self, TcpListener};
+use crate::rt::{self, TcpListener, TcpStream};
+use crate::sparse::Sparse;
 
 pub use inbox::{Arrival, Inbox};
 use peer::Peer;
@@ -92,10 +94,8 @@ struct Shared<R> {
     inbox: Inbox<R>,
     outbox: Outbox,
     next_conn: Cell<u64>,
-    stopping: Cell<bool>,
-    stop: Notify,
-    /// Ports that are listened on.
-    ports: Cell<usize>,
+    doors: Doors,
+    log: Sparse,
 }
 
 impl<R> Clone for Server<R> {
@@ -113,9 +113,8 @@ impl<R: 'static> Server<R> {
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             next_conn: Cell::new(1),
-            stopping: Cell::new(false),
-            stop: Notify::new(),
-            ports: Cell::new(0),
+            doors: Doors::default(),
+            log: Sparse::default(),
         });
         Self { shared }
     }
@@ -123,10 +122,9 @@ impl<R: 'static> Server<R> {
     /// Serves what connects to `listener`, too. Needs [`rt::run_local`] around it.
     pub fn listen(&self, listener: TcpListener) {
         let shared = Rc::clone(&self.shared);
-        shared.ports.set(shared.ports.get() + 1);
+        shared.doors.open();
         rt::spawn_local(async move {
-            accept::run(&shared, listener).await;
-            shared.ports.set(shared.ports.get() - 1);
+            shared.doors.accept(listener, |stream, addr| admit(&shared, stream, addr)).await;
             shared.outbox.departed.notify_one();
         });
     }
@@ -143,8 +141,7 @@ impl<R: 'static> Server<R> {
 
     /// Takes no more connections from now on.
     pub fn stop_accepting(&self) {
-        self.shared.stopping.set(true);
-        self.shared.stop.notify_waiters();
+        self.shared.doors.close();
     }
 
     /// Stops accepting and reading, writes what is queued, and closes every connection: in
@@ -155,7 +152,7 @@ impl<R: 'static> Server<R> {
         let outbox = &self.shared.outbox;
         outbox.peers.borrow().values().for_each(|peer| peer.out.finish());
         let all_gone = async {
-            while self.shared.ports.get() > 0 || !outbox.peers.borrow().is_empty() {
+            while self.shared.doors.are_open() || !outbox.peers.borrow().is_empty() {
                 outbox.departed.notified().await;
             }
         };
@@ -164,6 +161,27 @@ impl<R: 'static> Server<R> {
             outbox.peers.borrow().values().for_each(|peer| peer.close());
         }
     }
+}
+
+fn admit<R: 'static>(shared: &Rc<Shared<R>>, stream: TcpStream, addr: SocketAddr) {
+    let limit = shared.limits.max_connections;
+    if shared.outbox.len() >= limit {
+        let too_many = |unsaid| tracing::warn!(peer = %addr, limit, unsaid, "too many connections");
+        shared.log.maybe(too_many);
+        return;
+    }
+    let conn = ConnId(shared.next_conn.replace(shared.next_conn.get() + 1));
+    let peer = Rc::new(Peer::new(conn, addr));
+    shared.outbox.peers.borrow_mut().insert(conn, Rc::clone(&peer));
+    let shared = Rc::clone(shared);
+    rt::spawn_local(async move {
+        let end = peer::serve(&shared, &peer, stream).await;
+        end.log(&peer);
+        shared.outbox.peers.borrow_mut().remove(&conn);
+        shared.outbox.departed.notify_one();
+        shared.inbox.push(Arrival::Closed { conn });
+        shared.inbox.pushed(&peer, 0);
+    });
 }
 
 /// Where answers go. Frames for a connection that is gone are dropped: nobody waits for them.

@@ -2,6 +2,7 @@
 //!
 //! | oracle | invariant |
 //! |---|---|
+//! | [`audit`] | what was acknowledged is at its place, and nowhere else; of real processes, too |
 //! | [`promises`] | I1, I5, I6: what was acknowledged or seen stays where it was |
 //! | [`honest`] | I2: an acknowledgement under SYNC_FLUSH speaks of bytes that are on the medium |
 //! | [`order`] | I16: a producer's messages lie in a queue in the order of sending |
@@ -22,6 +23,7 @@
 //!
 //! Oracles read the [`History`] and the stores' bytes. They do not know how a node is driven.
 
+pub mod audit;
 pub mod delivery;
 pub mod derived;
 pub mod holds;

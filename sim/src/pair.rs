@@ -21,6 +21,8 @@ mod clock;
 mod faults;
 mod impostor;
 mod judge;
+#[cfg(test)]
+mod latency;
 mod node;
 mod wire;
 mod work;
@@ -140,7 +142,12 @@ impl<'a> World<'a> {
         let mut work = run.chance.of(Concern::Work);
         let slaves = 1 + work.index(NODES - 1, "pair.slaves");
         let shape = Shape::draw(&mut work, &run.plan, slaves);
-        let nodes = (0..=slaves).map(|at| Node::new(run, &shape, at)).collect();
+        Self::of(run, &shape, slaves, work)
+    }
+
+    /// The world of a group like this.
+    fn of(run: &'a Run, shape: &Shape, slaves: usize, mut work: Stream) -> Self {
+        let nodes = (0..=slaves).map(|at| Node::new(run, shape, at)).collect();
         let sends = 20 + work.below(60, "pair.sends");
         let mut luck = run.chance.of(Concern::Clock);
         let clocks = Clocks::draw(&mut luck, &run.plan.clock, slaves + 1, sends);

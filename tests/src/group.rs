@@ -1,14 +1,14 @@
 //! A broker group of real processes: a name server, a master, a slave that follows it through a
-//! [`Proxy`], and an account of what the master promised.
+//! [`Proxy`].
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::audit::{Audit, Scene};
 use crate::process::{Ended, Hotfire, PATIENCE, free_port};
 use crate::proxy::Proxy;
-use crate::wire::{Client, Message};
 
 /// The topic of all messages.
 pub const TOPIC: &str = "Replicated";
@@ -102,7 +102,7 @@ impl Node {
     }
 }
 
-/// All of them. The directory goes with it.
+/// All of them.
 pub struct Group {
     /// Takes messages.
     pub master: Node,
@@ -112,7 +112,7 @@ pub struct Group {
     pub wire: Proxy,
     /// Knows them.
     pub names: Names,
-    _dir: tempfile::TempDir,
+    scene: Scene,
 }
 
 impl Group {
@@ -123,19 +123,25 @@ impl Group {
 
     /// The same, with further lines in the name server's file.
     pub fn start_with(names: &str, master: &str, slave: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let names = Names::start(dir.path(), "names", names);
+        let scene = Scene::new();
+        let dir = scene.path();
+        let names = Names::start(dir, "names", names);
         let told = format!("namesrvAddr=127.0.0.1:{}", names.port);
-        let mut master = Node::new(dir.path(), "master", &format!("brokerId=0\n{told}\n{master}"));
+        let mut master = Node::new(dir, "master", &format!("brokerId=0\n{told}\n{master}"));
         master.start();
         let wire = Proxy::to(master.ha_port);
         let lines = format!(
             "brokerId=1\nbrokerRole=SLAVE\nhaMasterAddress=127.0.0.1:{}\n{told}\n{slave}",
             wire.port()
         );
-        let mut slave = Node::new(dir.path(), "slave", &lines);
+        let mut slave = Node::new(dir, "slave", &lines);
         slave.start();
-        Self { master, slave, wire, names, _dir: dir }
+        Self { master, slave, wire, names, scene }
+    }
+
+    /// Begins to write down what the master acknowledges.
+    pub fn audit(&self) -> Audit {
+        Audit::begin(self.scene.path(), TOPIC)
     }
 
     /// Waits until both logs are the same, byte for byte.
@@ -158,70 +164,4 @@ impl Group {
             (None, None) => true,
         })
     }
-}
-
-/// What became of a send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// SEND_OK, with this offset.
-    Promised(i64),
-    /// It is stored, and what the policy asks for did not come true in time: this code.
-    Stored(i64),
-    /// It was refused, or the connection ended.
-    Refused,
-}
-
-/// What was promised: queue → offset → body. The one oracle of these tests.
-#[derive(Debug, Default)]
-pub struct Audit(BTreeMap<i32, BTreeMap<i64, Vec<u8>>>);
-
-impl Audit {
-    /// Sends a message, and takes note of what was promised.
-    pub fn send(&mut self, client: &mut Client, queue: i32, body: &[u8]) -> Fate {
-        let Ok(answer) = client.try_send(TOPIC, queue, body) else { return Fate::Refused };
-        match answer.code {
-            0 => {
-                let offset = answer.fields["queueOffset"].parse().expect("an offset");
-                let before = self.0.entry(queue).or_default().insert(offset, body.to_vec());
-                assert_eq!(before, None, "one offset was promised to two messages");
-                Fate::Promised(offset)
-            }
-            10..=12 => Fate::Stored(answer.code),
-            _ => Fate::Refused,
-        }
-    }
-
-    /// Another's promises, too.
-    pub fn join(&mut self, other: Self) {
-        for (queue, promised) in other.0 {
-            self.0.entry(queue).or_default().extend(promised);
-        }
-    }
-
-    /// How many were promised.
-    pub fn len(&self) -> usize {
-        self.0.values().map(BTreeMap::len).sum()
-    }
-
-    /// Were none?
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Each promised message is where it was promised to be, on the broker at this port.
-    pub fn check(&self, port: u16) {
-        let mut client = Client::connect(port).expect("listening");
-        for (queue, promised) in &self.0 {
-            let found: BTreeMap<i64, Vec<u8>> = pull(&mut client, *queue);
-            for (offset, body) in promised {
-                let lost = format!("queue {queue}: message {offset} was promised and is lost");
-                assert_eq!(found.get(offset), Some(body), "{lost}");
-            }
-        }
-    }
-}
-
-fn pull(client: &mut Client, queue: i32) -> BTreeMap<i64, Vec<u8>> {
-    let found = client.pull_all(TOPIC, queue, 0).expect("readable");
-    found.into_iter().map(|Message { offset, body }| (offset, body)).collect()
 }

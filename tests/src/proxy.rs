@@ -17,6 +17,8 @@ struct Will {
     swallows: [AtomicBool; 2],
     /// Counts the resets.
     resets: AtomicU64,
+    /// Counts who connected.
+    connections: AtomicU64,
     /// Bytes a look; 0: as many as come.
     pace: AtomicU64,
     ends: AtomicBool,
@@ -40,6 +42,7 @@ impl Proxy {
                 if shared.ends.load(Ordering::Relaxed) {
                     return;
                 }
+                shared.connections.fetch_add(1, Ordering::Relaxed);
                 let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else { continue };
                 let ways = [(near.try_clone(), far.try_clone(), 0), (Ok(far), Ok(near), 1)];
                 for (from, to, way) in ways {
@@ -55,6 +58,11 @@ impl Proxy {
     /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// How often somebody connected.
+    pub fn connections(&self) -> u64 {
+        self.will.connections.load(Ordering::Relaxed)
     }
 
     /// Does what those who connected say vanish, and what they are told?

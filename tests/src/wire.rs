@@ -66,6 +66,8 @@ pub struct Message {
     pub offset: i64,
     /// Its body.
     pub body: Vec<u8>,
+    /// All of it, as it lies in the log.
+    pub bytes: Vec<u8>,
 }
 
 impl Client {
@@ -146,6 +148,17 @@ impl Client {
 
     /// Sends a message, whatever the answer.
     pub fn try_send(&mut self, topic: &str, queue: i32, body: &[u8]) -> io::Result<Answer> {
+        self.try_send_with(topic, queue, "", body)
+    }
+
+    /// The same, with properties as encoded.
+    pub fn try_send_with(
+        &mut self,
+        topic: &str,
+        queue: i32,
+        properties: &str,
+        body: &[u8],
+    ) -> io::Result<Answer> {
         let queue = queue.to_string();
         let fields = [
             ("a", "tests"),
@@ -156,7 +169,7 @@ impl Client {
             ("f", "0"),
             ("g", "1700000000000"),
             ("h", "0"),
-            ("i", ""),
+            ("i", properties),
             ("j", "0"),
             ("k", "false"),
             ("m", "false"),
@@ -228,7 +241,8 @@ fn split(mut bytes: &[u8]) -> Vec<Message> {
         let offset = i64::from_be_bytes(message[20..28].try_into().expect("eight bytes"));
         // Both hosts are IPv4: the body's length stands at 84.
         let len = word(message, 84) as usize;
-        messages.push(Message { offset, body: message[88..88 + len].to_vec() });
+        let (body, all) = (message[88..88 + len].to_vec(), message.to_vec());
+        messages.push(Message { offset, body, bytes: all });
         bytes = rest;
     }
     messages

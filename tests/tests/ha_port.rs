@@ -6,7 +6,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use hotfire_tests::group::{Audit, Fate, Group};
+use hotfire_tests::audit::{Audit, Fate};
+use hotfire_tests::group::Group;
 use hotfire_tests::process::PATIENCE;
 use hotfire_tests::wire::Client;
 
@@ -52,9 +53,9 @@ fn noise(len: usize) -> Vec<u8> {
 }
 
 /// Sends until one is answered SEND_OK: the slave follows.
-fn await_promise(audit: &mut Audit, client: &mut Client) {
+fn await_promise(audit: &Audit, client: &mut Client) {
     let deadline = Instant::now() + PATIENCE;
-    while !matches!(audit.send(client, 0, b"is anybody there?"), Fate::Promised(_)) {
+    while audit.send(client, 0, 20) != Fate::Promised {
         assert!(Instant::now() < deadline, "no send is answered SEND_OK");
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -67,11 +68,10 @@ fn whoever_is_no_slave_changes_nothing() {
     let mut group = Group::start(lines, "haSendHeartbeatInterval=500");
     let (port, ha) = (group.master.port, group.master.ha_port);
     let mut client = Client::connect(port).expect("listening");
-    let mut audit = Audit::default();
-    await_promise(&mut audit, &mut client);
-    let body = vec![7; 32 << 10];
+    let audit = group.audit();
+    await_promise(&audit, &mut client);
     for _ in 0..200 {
-        assert!(matches!(audit.send(&mut client, 1, &body), Fate::Promised(_)));
+        assert_eq!(audit.send(&mut client, 1, 32 << 10), Fate::Promised);
     }
     let id = group.master.process().id();
     let before = memory(id);
@@ -101,16 +101,17 @@ fn whoever_is_no_slave_changes_nothing() {
             stream
         })
         .collect();
-    let promised = audit.len();
+    let before_them = audit.counts().promised;
     for _ in 0..100 {
-        audit.send(&mut client, 2, b"meanwhile");
+        audit.send(&mut client, 2, 20);
     }
     // One connection more or less: the slave may have lost its own, and came back.
-    assert!(audit.len() > promised + 50, "{} promised", audit.len() - promised);
+    let promised = audit.counts().promised - before_them;
+    assert!(promised > 50, "{promised} promised");
     let grown = memory(id).saturating_sub(before);
     assert!(grown < 100 << 20, "{} MiB more", grown >> 20);
     drop((silent, deaf));
-    await_promise(&mut audit, &mut client);
+    await_promise(&audit, &mut client);
 
     // Without the slave nobody is promised anything, whatever strangers say.
     group.slave.kill();
@@ -119,13 +120,14 @@ fn whoever_is_no_slave_changes_nothing() {
     let mut outcomes = Vec::new();
     for _ in 0..10 {
         stranger.write_all(&i64::to_be_bytes(1)).expect("sent");
-        outcomes.push(audit.send(&mut client, 3, b"is anybody there?"));
+        outcomes.push(audit.send(&mut client, 3, 20));
     }
     assert!(outcomes.iter().all(|fate| matches!(fate, Fate::Stored(_))), "{outcomes:?}");
     let log = group.master.process().drain();
     assert!(log.len() < 100, "{} lines:\n{}", log.len(), log.join("\n"));
     group.slave.start();
-    await_promise(&mut audit, &mut client);
+    await_promise(&audit, &mut client);
     group.wait_until_same();
     audit.check(port);
+    audit.check_log(group.slave.log());
 }

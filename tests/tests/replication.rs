@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hotfire_tests::group::{Audit, Fate, Group, TOPIC};
+use hotfire_tests::audit::{Audit, Fate};
+use hotfire_tests::group::{Group, Node, TOPIC};
 use hotfire_tests::process::PATIENCE;
 use hotfire_tests::wire::Client;
 
@@ -15,62 +16,51 @@ const SENDERS: i32 = 4;
 const SYNC: &str = "brokerRole=SYNC_MASTER\nslaveTimeout=500\nhaHousekeepingInterval=1500\n\
                     haSendHeartbeatInterval=300\nflushConsumerOffsetInterval=500";
 const SLAVE: &str = "haHousekeepingInterval=1500\nhaSendHeartbeatInterval=300";
-
-/// What senders saw.
-#[derive(Debug, Default)]
-struct Seen {
-    audit: Audit,
-    stored: usize,
-    refused: usize,
-}
+/// So many messages between two faults: what is struck is busy.
+const BUSY: usize = 40;
 
 /// Sends to its own queue until it is told to stop; connects again when the connection breaks.
-fn send(port: u16, queue: i32, stop: &AtomicBool) -> Seen {
-    let mut seen = Seen::default();
+fn send(audit: &Audit, port: u16, queue: i32, stop: &AtomicBool) {
     let mut client = None;
     for number in 0.. {
         if stop.load(Ordering::Relaxed) {
-            break;
+            return;
         }
         let Some(connected) = client.as_mut() else {
             client = Client::connect(port).ok();
             thread::sleep(Duration::from_millis(5));
             continue;
         };
-        let body = format!("{queue} {number} {}", "x".repeat(number * 37 % 2000));
-        match seen.audit.send(connected, queue, body.as_bytes()) {
-            Fate::Promised(_) => {}
-            Fate::Stored(_) => seen.stored += 1,
-            Fate::Refused => {
-                seen.refused += 1;
-                client = None;
-            }
+        if audit.send(connected, queue, number * 37 % 2000) == Fate::Refused {
+            client = None;
         }
     }
-    seen
 }
 
-/// Runs `faults` while senders send; what they saw.
-fn under_load(group: &mut Group, faults: impl FnOnce(&mut Group)) -> Seen {
-    let (port, stop) = (group.master.port, AtomicBool::new(false));
+/// Stops senders when it goes, also by a panic: nobody waits for them for ever.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs `faults` while senders send, and messages are promised before and behind them.
+fn under_load(group: &mut Group, audit: &Audit, faults: impl FnOnce(&mut Group)) {
+    let port = group.master.port;
     await_promise(port);
+    let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let stop = &stop;
-        let senders: Vec<_> =
-            (0..SENDERS).map(|queue| scope.spawn(move || send(port, queue, stop))).collect();
-        thread::sleep(Duration::from_millis(300));
-        faults(group);
-        thread::sleep(Duration::from_millis(300));
-        stop.store(true, Ordering::Relaxed);
-        let mut all = Seen::default();
-        for sender in senders {
-            let seen = sender.join().expect("no panic");
-            all.audit.join(seen.audit);
-            all.stored += seen.stored;
-            all.refused += seen.refused;
+        let _stop = StopAtEnd(stop);
+        for queue in 0..SENDERS {
+            scope.spawn(move || send(audit, port, queue, stop));
         }
-        all
-    })
+        audit.wait_for(BUSY, |counts| counts.promised);
+        faults(group);
+        audit.wait_for(BUSY, |counts| counts.promised);
+    });
 }
 
 /// Waits until a send is answered SEND_OK: the slave follows.
@@ -84,14 +74,17 @@ fn await_promise(port: u16) {
 }
 
 /// The logs become one, and the slave alone has all that was promised.
-fn settle(group: &mut Group, seen: &Seen) {
+fn settle(group: &mut Group, audit: &Audit) {
     await_promise(group.master.port);
     group.wait_until_same();
-    seen.audit.check(group.master.port);
+    audit.check(group.master.port);
     // The slave asks for the topic every 3 s.
     await_topic(group.slave.port);
     group.master.kill();
-    seen.audit.check(group.slave.port);
+    audit.check(group.slave.port);
+    for node in [&group.master, &group.slave] {
+        audit.check_log(node.log());
+    }
 }
 
 fn await_topic(port: u16) {
@@ -107,55 +100,59 @@ fn await_topic(port: u16) {
     }
 }
 
-fn wait(millis: u64) {
-    thread::sleep(Duration::from_millis(millis));
+/// Waits until the slave connected anew: an end of the wire had given up.
+fn await_connection(group: &Group, before: u64) {
+    let deadline = Instant::now() + PATIENCE;
+    while group.wire.connections() == before {
+        assert!(Instant::now() < deadline, "the slave does not connect again");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]
 fn a_wire_that_is_slow_cut_and_deaf() {
     let mut group = Group::start(SYNC, SLAVE);
-    let seen = under_load(&mut group, |group| {
+    let audit = group.audit();
+    under_load(&mut group, &audit, |group| {
         for _ in 0..3 {
+            let before = group.wire.connections();
             group.wire.reset();
-            wait(400);
+            await_connection(group, before);
+            audit.wait_for(BUSY, |counts| counts.promised);
         }
         group.wire.slow(20_000);
-        wait(1500);
+        audit.wait_for(BUSY, |counts| counts.promised);
         group.wire.slow(0);
         for (said, told) in [(true, false), (false, true), (true, true)] {
+            let before = group.wire.connections();
             group.wire.swallow(said, told);
-            wait(2500);
+            audit.wait_for(1, |counts| counts.stored);
+            await_connection(group, before);
             group.wire.swallow(false, false);
-            wait(700);
+            audit.wait_for(BUSY, |counts| counts.promised);
         }
     });
-    assert!(
-        seen.audit.len() > 100 && seen.stored > 0,
-        "{} promised, {}",
-        seen.audit.len(),
-        seen.stored
-    );
-    assert_eq!(seen.refused, 0, "a master without its slave takes messages");
-    settle(&mut group, &seen);
+    assert_eq!(audit.counts().refused, 0, "a master without its slave takes messages");
+    settle(&mut group, &audit);
 }
 
 #[test]
 fn processes_that_are_killed() {
     let mut group = Group::start(SYNC, SLAVE);
-    let seen = under_load(&mut group, |group| {
+    let audit = group.audit();
+    under_load(&mut group, &audit, |group| {
         for _ in 0..2 {
             group.slave.kill();
-            wait(300);
+            audit.wait_for(BUSY, |counts| counts.stored);
             group.slave.start();
-            wait(700);
+            audit.wait_for(BUSY, |counts| counts.promised);
             group.master.kill();
-            wait(300);
+            audit.wait_for(1, |counts| counts.refused);
             group.master.start();
-            wait(700);
+            audit.wait_for(BUSY, |counts| counts.promised);
         }
     });
-    assert!(seen.audit.len() > 100 && seen.refused > 0, "{} promised", seen.audit.len());
-    settle(&mut group, &seen);
+    settle(&mut group, &audit);
 }
 
 #[test]
@@ -169,14 +166,14 @@ fn a_master_that_stands_still_for_40_seconds() {
 }
 
 /// With the settings that an operator has who set none.
-fn stand_still(whom: impl Fn(&mut Group) -> &mut hotfire_tests::group::Node) {
+fn stand_still(whom: impl Fn(&mut Group) -> &mut Node) {
     let mut group = Group::start("brokerRole=SYNC_MASTER", "");
-    let seen = under_load(&mut group, |group| {
+    let audit = group.audit();
+    under_load(&mut group, &audit, |group| {
         whom(group).process().signal("STOP");
-        wait(40_000);
+        // Longer than either end waits for the other: that is what happens here.
+        thread::sleep(Duration::from_secs(40));
         whom(group).process().signal("CONT");
-        wait(1000);
     });
-    assert!(seen.audit.len() > 100, "{} promised", seen.audit.len());
-    settle(&mut group, &seen);
+    settle(&mut group, &audit);
 }

@@ -2,10 +2,8 @@
 
 use hotfire_storage::record::properties::SCHEDULE_TOPIC;
 
-use crate::domain::Code;
+use crate::domain::{Code, DEFAULT_TOPIC};
 
-/// The template of topics created on first use.
-pub(super) const DEFAULT_TOPIC: &str = "TBW102";
 /// A consumer group's own topic for what it failed to consume.
 pub(super) const RETRY_PREFIX: &str = "%RETRY%";
 /// Where messages go that a group failed to consume too often.

@@ -47,21 +47,8 @@ fn config() -> BrokerConfig {
 }
 
 fn send(topic: &str, body: &'static [u8]) -> BrokerRequest {
-    BrokerRequest::Send(Box::new(Send {
-        group: "p".into(),
-        to: QueueRef { topic: topic.into(), queue: 0 },
-        default_topic: "TBW102".into(),
-        default_queues: 4,
-        sys_flag: 0,
-        born: Wall::from_millis(1),
-        flag: 0,
-        properties: Text::EMPTY,
-        reconsume_times: 0,
-        max_reconsume_times: None,
-        unit_mode: false,
-        batch: false,
-        body: Bytes::from_static(body),
-    }))
+    let to = QueueRef { topic: topic.into(), queue: 0 };
+    BrokerRequest::Send(Box::new(Send::new("p", to, body)))
 }
 
 fn pull(topic: &str, offset: i64, hold_ms: Option<u64>) -> BrokerRequest {

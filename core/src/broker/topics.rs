@@ -11,7 +11,8 @@ use super::BrokerConfig;
 use super::names::{self, Refusal};
 use super::version::Version;
 use crate::domain::{
-    Code, CreateTopic, DataVersion, QueueRef, RegisteredTopic, Send, TopicDescription,
+    Code, CreateTopic, DEFAULT_TOPIC, DataVersion, QueueRef, RegisteredTopic, Send,
+    TopicDescription,
 };
 use crate::machine::Digest;
 
@@ -127,7 +128,7 @@ impl Topics {
         // The template shrinks to a plain topic when nothing may be created from it.
         let inherit = if config.auto_create_topic { INHERIT } else { 0 };
         let template = Topic::new(config.default_topic_queues, READ | WRITE | inherit);
-        topics.put(wall, names::DEFAULT_TOPIC, template);
+        topics.put(wall, DEFAULT_TOPIC, template);
         // As it was read, and with what every start adds.
         topics.durable = topics.snapshot();
         topics

@@ -91,6 +91,9 @@ impl Heartbeat {
     }
 }
 
+/// The template that clients name for the topics which their sends make.
+pub const DEFAULT_TOPIC: &str = "TBW102";
+
 /// SEND_MESSAGE (10), SEND_MESSAGE_V2 (310), SEND_BATCH_MESSAGE (320).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Send {
@@ -120,6 +123,27 @@ pub struct Send {
     pub batch: bool,
     /// The stored body, perhaps compressed.
     pub body: Bytes,
+}
+
+impl Send {
+    /// A message that says nothing of itself, and is sent as clients do that nobody configured.
+    pub fn new(group: impl Into<Text>, to: QueueRef, body: impl Into<Bytes>) -> Self {
+        Self {
+            group: group.into(),
+            to,
+            default_topic: Text::from_static(DEFAULT_TOPIC),
+            default_queues: 4,
+            sys_flag: 0,
+            born: Wall::default(),
+            flag: 0,
+            properties: Text::EMPTY,
+            reconsume_times: 0,
+            max_reconsume_times: None,
+            unit_mode: false,
+            batch: false,
+            body: body.into(),
+        }
+    }
 }
 
 /// PULL_MESSAGE (11), LITE_PULL_MESSAGE (361).

@@ -18,13 +18,12 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
 
 use super::stream;
+use crate::doors::Doors;
 use crate::head_writer::{Body, Outgoing};
 use crate::out_queue::{OutQueue, Patience};
 use crate::rt::{self, ReadHalf, TcpListener, TcpStream};
 use crate::sparse::Sparse;
 
-/// Pause after an error that will not go away by asking again at once.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Reports are read into so many bytes.
 const READ: usize = 4096;
 /// A socket that takes nothing for so long is closed.
@@ -83,10 +82,7 @@ struct Shared {
     peers: RefCell<BTreeMap<LinkId, Rc<Peer>>>,
     news: RefCell<VecDeque<Rc<Peer>>>,
     next: Cell<u64>,
-    stop: Notify,
-    stopping: Cell<bool>,
-    /// Ports that are listened on.
-    ports: Cell<usize>,
+    doors: Doors,
     closed: Notify,
     wake: Arc<Notify>,
     log: Sparse,
@@ -107,10 +103,9 @@ impl HaServer {
     /// Serves what connects to `listener`. Needs [`rt::run_local`] around it.
     pub fn listen(&self, listener: TcpListener) {
         let shared = Rc::clone(&self.shared);
-        shared.ports.set(shared.ports.get() + 1);
+        shared.doors.open();
         rt::spawn_local(async move {
-            accept(&shared, listener).await;
-            shared.ports.set(shared.ports.get() - 1);
+            shared.doors.accept(listener, |stream, addr| admit(&shared, stream, addr)).await;
             shared.closed.notify_one();
         });
     }
@@ -163,14 +158,13 @@ impl HaServer {
 
     /// Takes no more connections, and closes those that there are. Its port is free then.
     pub async fn shutdown(&self) {
-        self.shared.stopping.set(true);
-        self.shared.stop.notify_waiters();
+        self.shared.doors.close();
         let peers = std::mem::take(&mut *self.shared.peers.borrow_mut());
         for peer in peers.values() {
             peer.close.notify_one();
         }
         drop(peers);
-        while self.shared.ports.get() > 0 {
+        while self.shared.doors.are_open() {
             self.shared.closed.notified().await;
         }
     }
@@ -185,27 +179,7 @@ impl Shared {
     }
 }
 
-async fn accept(shared: &Rc<Shared>, listener: TcpListener) {
-    while !shared.stopping.get() {
-        let accepted = tokio::select! {
-            biased;
-            () = shared.stop.notified() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, addr)) => admit(shared, stream, addr),
-            Err(error) => {
-                tracing::debug!(%error, "cannot accept a connection of a slave");
-                rt::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
 fn admit(shared: &Rc<Shared>, stream: TcpStream, addr: SocketAddr) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(peer = %addr, %error, "no TCP_NODELAY");
-    }
     let link = LinkId(shared.next.replace(shared.next.get() + 1));
     let peer = Rc::new(Peer {
         link,

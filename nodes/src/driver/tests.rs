@@ -9,7 +9,7 @@ use std::time::Duration;
 use hotfire_core::broker::{Broker, BrokerConfig};
 use hotfire_core::domain::{
     BrokerId, BrokerIdentity, BrokerRequest, BrokerResponse, NameRequest, NameResponse, Pull,
-    QueueRef, Send, Text,
+    QueueRef, Send,
 };
 use hotfire_core::namesrv::{KvConfig, NameServer, NameServerConfig};
 use hotfire_net::client::{Client, Options};
@@ -17,7 +17,6 @@ use hotfire_net::rt;
 use hotfire_net::server::{self, Limits};
 use hotfire_storage::Settings;
 use hotfire_storage::plain::PlainDisk;
-use hotfire_storage::time::Wall;
 use tokio::sync::{Notify, oneshot};
 
 use super::*;
@@ -59,21 +58,8 @@ fn broker(addr: &str, name_servers: usize) -> Broker<PlainDisk> {
 }
 
 fn send(topic: &str) -> BrokerRequest {
-    BrokerRequest::Send(Box::new(Send {
-        group: "p".into(),
-        to: QueueRef { topic: topic.into(), queue: 0 },
-        default_topic: "TBW102".into(),
-        default_queues: 4,
-        sys_flag: 0,
-        born: Wall::from_millis(1),
-        flag: 0,
-        properties: Text::EMPTY,
-        reconsume_times: 0,
-        max_reconsume_times: None,
-        unit_mode: false,
-        batch: false,
-        body: "hello".into(),
-    }))
+    let to = QueueRef { topic: topic.into(), queue: 0 };
+    BrokerRequest::Send(Box::new(Send::new("p", to, "hello")))
 }
 
 fn pull(topic: &str, offset: i64) -> BrokerRequest {

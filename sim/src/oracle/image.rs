@@ -36,10 +36,21 @@ pub struct Image {
     pub twice: Vec<(Text, i32, u64)>,
 }
 
-impl Image {
+/// The records of a log, one behind the other, up to the first bytes that are none.
+#[derive(Clone, Debug, Default)]
+pub struct Log<'a> {
+    /// Where it begins: the first byte of its first file.
+    pub start: u64,
+    /// Where it ends: the first byte that is not part of a good record.
+    pub end: u64,
+    /// All of them.
+    pub records: Vec<Record<'a>>,
+}
+
+impl<'a> Log<'a> {
     /// Reads the log among these files.
-    pub fn read(files: &BTreeMap<String, Vec<u8>>) -> Self {
-        let mut image = Self::default();
+    pub fn read(files: &'a BTreeMap<String, Vec<u8>>) -> Self {
+        let mut log = Self::default();
         let logs = files.range(DIR.to_owned()..).take_while(|(path, _)| path.starts_with(DIR));
         let mut expected = None;
         for (path, bytes) in logs {
@@ -47,12 +58,42 @@ impl Image {
             if expected.is_some_and(|expected| expected != start) {
                 break;
             }
-            image.start = if expected.is_none() { start } else { image.start };
-            if !image.read_file(start, bytes) {
+            log.start = if expected.is_none() { start } else { log.start };
+            if !log.read_file(start, bytes) {
                 break;
             }
             expected = Some(start + bytes.len() as u64);
         }
+        log
+    }
+
+    /// Reads one file; is it full?
+    fn read_file(&mut self, start: u64, bytes: &'a [u8]) -> bool {
+        let mut at = 0;
+        self.end = start;
+        loop {
+            match parse(&bytes[at..]) {
+                Found::Blank => {
+                    self.end = start + bytes.len() as u64;
+                    return true;
+                }
+                Found::Record(record) if record.at == start + at as u64 => {
+                    self.records.push(record);
+                    at += record.size as usize;
+                    self.end = start + at as u64;
+                }
+                Found::Nothing | Found::Record(_) => return at == bytes.len(),
+            }
+        }
+    }
+}
+
+impl Image {
+    /// Reads the log among these files.
+    pub fn read(files: &BTreeMap<String, Vec<u8>>) -> Self {
+        let log = Log::read(files);
+        let mut image = Self { start: log.start, end: log.end, ..Self::default() };
+        log.records.iter().for_each(|record| image.place(record));
         image
     }
 
@@ -88,26 +129,6 @@ impl Image {
             !placed.is_empty()
         });
         self
-    }
-
-    /// Reads one file; is it full?
-    fn read_file(&mut self, start: u64, bytes: &[u8]) -> bool {
-        let mut at = 0;
-        self.end = start;
-        loop {
-            match parse(&bytes[at..]) {
-                Found::Blank => {
-                    self.end = start + bytes.len() as u64;
-                    return true;
-                }
-                Found::Record(record) if record.at == start + at as u64 => {
-                    self.place(&record);
-                    at += record.size as usize;
-                    self.end = start + at as u64;
-                }
-                Found::Nothing | Found::Record(_) => return at == bytes.len(),
-            }
-        }
     }
 
     fn place(&mut self, record: &Record<'_>) {

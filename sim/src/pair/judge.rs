@@ -16,6 +16,7 @@ use self::kept::Kept;
 use super::clock::Clocks;
 use super::node::{Node, Shape};
 use crate::ledger::Ledger;
+use crate::oracle::audit::{Audit, Entry};
 use crate::oracle::derived;
 use crate::oracle::image::Image;
 use crate::ring::Violation;
@@ -25,16 +26,6 @@ use crate::workload::message::{Found, parse};
 const PATIENCE: u64 = 15_000_000;
 
 type Verdict = Result<(), Violation>;
-
-/// A message that was acknowledged.
-#[derive(Clone, Debug)]
-struct Acked {
-    number: i32,
-    at: u64,
-    bytes: Vec<u8>,
-    /// Which slaves held it then, and have had no excuse to lose it since.
-    copies: Vec<bool>,
-}
 
 /// What happened to a node since it was last up.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,9 +51,11 @@ pub(super) struct Judge {
     /// Sends on their way, and since when.
     asked: BTreeMap<i32, u64>,
     statuses: BTreeMap<i32, Option<SendStatus>>,
-    acked: Vec<Acked>,
+    /// What was acknowledged; of a slave, what of it was held there then. What a node may have lost
+    /// since is no part of its own any more.
+    acked: Vec<Audit>,
     /// What consumers saw; nobody's copies.
-    seen: BTreeMap<u64, Vec<u8>>,
+    seen: Audit,
     /// What the master heard of each slave on its newest connection.
     links: Vec<Link>,
     /// Where records of the master end, as far as they are new, and when they were there first.
@@ -88,8 +81,8 @@ impl Judge {
             next: 1,
             asked: BTreeMap::new(),
             statuses: BTreeMap::new(),
-            acked: Vec::new(),
-            seen: BTreeMap::new(),
+            acked: vec![Audit::default(); slaves + 1],
+            seen: Audit::default(),
             links: vec![Link::default(); slaves + 1],
             grown: Vec::new(),
             ever: vec![0; slaves + 1],
@@ -178,7 +171,7 @@ impl Judge {
                 );
                 return Err(Violation::new("what is seen is safe", detail));
             }
-            self.seen.insert(at, bytes);
+            note(&mut self.seen, &entry(&bytes)?)?;
             at = end;
         }
         Ok(())
@@ -331,11 +324,14 @@ impl Judge {
             );
             return Err(Violation::new("an acknowledgement is honest", detail));
         }
-        let is_held = |slave: usize| {
-            self.lacks[slave] <= at && self.held[slave] >= end && !is_gone[slave] && is_kept(slave)
-        };
-        let copies = (0..nodes.len()).map(is_held).collect();
-        self.acked.push(Acked { number, at, bytes, copies });
+        let entry = entry_of(number, sent, &bytes)?;
+        note(&mut self.acked[0], &entry)?;
+        for slave in 1..nodes.len() {
+            let is_held = self.lacks[slave] <= at && self.held[slave] >= end;
+            if is_held && !is_gone[slave] && is_kept(slave) {
+                note(&mut self.acked[slave], &entry)?;
+            }
+        }
         Ok(())
     }
 
@@ -380,14 +376,14 @@ impl Judge {
                 here = to;
             }
         }
-        for acked in &self.acked {
-            for (at, node) in nodes.iter().enumerate() {
-                let found = node.bytes(acked.at, acked.bytes.len(), file_len);
-                if acked.at >= self.kept.floor(at) && found.as_ref() != Some(&acked.bytes) {
-                    let detail =
-                        format!("send {} at {} is not in node {at}", acked.number, acked.at);
-                    return Err(Violation::new("what was acknowledged stays", detail));
-                }
+        for (at, node) in nodes.iter().enumerate() {
+            let (held, floor) = (node.held(), self.kept.floor(at));
+            for (audit, stays) in [
+                (&self.acked[0], "what was acknowledged stays"),
+                (&self.seen, "what was seen stays"),
+            ] {
+                let wrong = |wrong| Violation::new(stays, format!("node {at}: {wrong}"));
+                audit.judge_but(&held, |said| said.at < floor).map_err(wrong)?;
             }
         }
         Ok(())
@@ -398,4 +394,30 @@ impl Judge {
 pub(super) fn is_settled(nodes: &[Node]) -> bool {
     let end = |node: &Node| node.broker.as_ref().map(|b| b.store().written().end());
     nodes.iter().all(|node| node.broker.is_some() && end(node) == end(&nodes[0]))
+}
+
+fn note(audit: &mut Audit, entry: &Entry) -> Verdict {
+    let wrong = |wrong| Violation::new("an offset names one message", wrong);
+    audit.note(entry.clone()).map_err(wrong)
+}
+
+/// What was acknowledged, by the record that lies where the answer says.
+fn entry_of(number: i32, sent: &Sent, bytes: &[u8]) -> Result<Entry, Violation> {
+    let entry = entry(bytes)?;
+    let place = (entry.id.number.cast_signed(), entry.queue, entry.offset);
+    if place == (number, sent.queue, sent.queue_offset.get()) {
+        return Ok(entry);
+    }
+    let detail = format!("send {number} was answered {sent:?}, and there lies {entry}");
+    Err(Violation::new("an acknowledgement is honest", detail))
+}
+
+/// A message by the bytes of its record.
+fn entry(bytes: &[u8]) -> Result<Entry, Violation> {
+    let known = match parse(bytes) {
+        Found::Record(record) => Entry::found(&record, record.bytes),
+        Found::Blank | Found::Nothing => None,
+    };
+    let nobodys = || Violation::new("nothing is consumed that was not sent", "a nameless record");
+    known.ok_or_else(nobodys)
 }

@@ -1,6 +1,6 @@
 //! One broker of a group: its medium, its process, its lives.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use hotfire_core::broker::Effect;
@@ -15,9 +15,12 @@ use super::aside::Before;
 use super::wire::Parcel;
 use crate::choose::{Choose, Concern, Stream, pick};
 use crate::disk::{Faults, Medium, SimDisk};
+use crate::oracle::audit::Entry;
+use crate::oracle::image::Log;
 use crate::plan::{Keeping, Plan};
 use crate::ring::{Run, Violation};
 use crate::trace::{Column, Mark};
+use crate::workload::message::Record;
 
 /// Bytes of a file of the log at most where files go: a run is to fill some.
 const SHORT: u64 = 5000;
@@ -41,7 +44,8 @@ pub(super) struct Shape {
     pub(super) guarded: bool,
     /// What becomes of old files.
     pub(super) keep: Keeping,
-    batch: u32,
+    /// Bytes of a frame at most.
+    pub(super) batch: u32,
     overlap: u64,
     window: u64,
 }
@@ -256,6 +260,22 @@ impl Node {
     /// Before its next start its log is parted. It is stopped.
     pub(super) fn part(&mut self, parting: Parting) {
         self.parting = Some((parting, Before::of(&self.medium)));
+    }
+
+    /// The files of its log, as processes see them; none if it is down.
+    pub(super) fn log_files(&self) -> BTreeMap<String, Vec<u8>> {
+        let Some(broker) = &self.broker else { return BTreeMap::new() };
+        // Of a log that began anew some files may be left in front of it.
+        let first = format!("commitlog/{:020}", broker.store().start().get());
+        let is_log = |path: &str| path.starts_with("commitlog/") && path >= &*first;
+        broker.store().disk().seen_where(is_log)
+    }
+
+    /// The messages in them.
+    pub(super) fn held(&self) -> Vec<Entry> {
+        let files = self.log_files();
+        let found = |record: &Record<'_>| Entry::found(record, record.bytes);
+        Log::read(&files).records.iter().filter_map(found).collect()
     }
 
     /// The file of the log that holds byte `at`, as processes see it, and where it begins.

@@ -18,19 +18,10 @@ pub(super) fn message(work: &mut Stream, number: i32, born: Wall) -> BrokerReque
     body.extend((8..len).map(|at| mixed(seed | at).to_le_bytes()[0]));
     let topic = *pick(work, &TOPICS, "pair.topic");
     BrokerRequest::Send(Box::new(Send {
-        group: "p".into(),
-        to: QueueRef { topic: topic.into(), queue: 0 },
-        default_topic: "TBW102".into(),
         default_queues: 1,
-        sys_flag: 0,
         born,
-        flag: 0,
         properties: Text::from(format!("UNIQ_KEY\u{1}P0N{number}\u{2}")),
-        reconsume_times: 0,
-        max_reconsume_times: None,
-        unit_mode: false,
-        batch: false,
-        body: body.into(),
+        ..Send::new("p", QueueRef { topic: topic.into(), queue: 0 }, body)
     }))
 }
 

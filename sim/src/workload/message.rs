@@ -106,7 +106,9 @@ pub fn batch(messages: &[(Id, Bytes, Vec<Text>)], wait: bool) -> Bytes {
 /// their bytes; one that does not is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Bytes of all of it.
+    /// All of it.
+    pub bytes: &'a [u8],
+    /// How many bytes that is.
     pub size: u32,
     /// Queue.
     pub queue: i32,
@@ -207,10 +209,21 @@ fn record(bytes: &[u8]) -> Option<Record<'_>> {
     let topic = std::str::from_utf8(slice(&mut rest, len)?).ok()?;
     let len = usize::from(u16::from_be_bytes(take(&mut rest)?));
     let properties = slice(&mut rest, len)?;
-    let whole = rest.is_empty() && crc == crc32(body) && is_sealed(bytes.get(..size as usize)?);
+    let bytes = bytes.get(..size as usize)?;
+    let is_whole = rest.is_empty() && crc == crc32(body) && is_sealed(bytes);
     let id = property(properties, "UNIQ_KEY").and_then(Id::parse);
-    let is_batch = sys_flag & 0x80 != 0;
-    whole.then_some(Record { size, queue, offset, at, topic, body, id, is_batch, properties })
+    is_whole.then_some(Record {
+        bytes,
+        size,
+        queue,
+        offset,
+        at,
+        topic,
+        body,
+        id,
+        is_batch: sys_flag & 0x80 != 0,
+        properties,
+    })
 }
 
 /// Does a record end in the CRC over all that is before? The digits come the wrong way round.

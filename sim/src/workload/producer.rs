@@ -327,20 +327,13 @@ impl Producer {
             let properties = message::properties(job.ids[0], job.wait);
             (job.bodies[0].clone(), properties + &message::light_properties(&job.lights[0]))
         };
+        let to = QueueRef { topic: job.lane.topic.clone(), queue: job.lane.queue };
         BrokerRequest::Send(Box::new(Send {
-            group: self.group(),
-            to: QueueRef { topic: job.lane.topic.clone(), queue: job.lane.queue },
-            default_topic: TEMPLATE.into(),
             default_queues: i32::try_from(self.order.queues).expect("few"),
-            sys_flag: 0,
             born: Wall::from_millis(i64::try_from(now.as_micros() / 1000).expect("runs are short")),
-            flag: 0,
             properties: properties.into(),
-            reconsume_times: 0,
-            max_reconsume_times: None,
-            unit_mode: false,
             batch: job.batch,
-            body,
+            ..Send::new(self.group(), to, body)
         }))
     }
 }

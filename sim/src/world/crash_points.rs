@@ -171,19 +171,9 @@ impl Rig {
             Message { lane, sequence, oneway: false, body: body.clone(), light, promised: true };
         self.history.made(id, made);
         let send = Send {
-            group: "p".into(),
-            to: QueueRef { topic: "t".into(), queue: 0 },
-            default_topic: "TBW102".into(),
             default_queues: 1,
-            sys_flag: 0,
-            born: Wall::from_millis(1),
-            flag: 0,
             properties: message::properties(id, true).into(),
-            reconsume_times: 0,
-            max_reconsume_times: None,
-            unit_mode: false,
-            batch: false,
-            body,
+            ..Send::new("p", QueueRef { topic: "t".into(), queue: 0 }, body)
         };
         let opaque = i32::try_from(number).expect("few");
         self.ask(opaque, BrokerRequest::Send(Box::new(send)));

@@ -89,21 +89,8 @@ fn create(topic: &str) -> BrokerRequest {
 }
 
 fn send() -> BrokerRequest {
-    BrokerRequest::Send(Box::new(Send {
-        group: "p".into(),
-        to: QueueRef { topic: "t".into(), queue: 0 },
-        default_topic: "TBW102".into(),
-        default_queues: 1,
-        sys_flag: 0,
-        born: Wall::from_millis(1),
-        flag: 0,
-        properties: "".into(),
-        reconsume_times: 0,
-        max_reconsume_times: None,
-        unit_mode: false,
-        batch: false,
-        body: "body".into(),
-    }))
+    let to = QueueRef { topic: "t".into(), queue: 0 };
+    BrokerRequest::Send(Box::new(Send { default_queues: 1, ..Send::new("p", to, "body") }))
 }
 
 fn pull() -> BrokerRequest {

@@ -28,9 +28,7 @@ pub(super) fn is_durable_upto(node: &Node, end: u64, file_len: u64) -> bool {
 
 /// Each queue of a log counts on, record by record.
 pub(super) fn no_gaps(node: &Node, who: &str) -> Verdict {
-    let Some(broker) = &node.broker else { return Ok(()) };
-    let image =
-        Image::read(&broker.store().disk().seen_where(|path| path.starts_with("commitlog/")));
+    let image = Image::read(&node.log_files());
     for (topic, queue, messages) in image.queues() {
         let offsets: Vec<u64> = messages.keys().copied().collect();
         if let Some(gap) = offsets.windows(2).find(|pair| pair[0] + 1 != pair[1]) {

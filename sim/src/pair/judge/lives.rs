@@ -3,7 +3,8 @@
 use hotfire_storage::Parting;
 
 use super::super::node::Node;
-use super::{Acked, Fate, Judge, Link, Verdict};
+use super::{Fate, Judge, Link, Verdict};
+use crate::oracle::audit::{Audit, Entry};
 use crate::oracle::image::Image;
 use crate::ring::Violation;
 
@@ -26,7 +27,7 @@ impl Judge {
         self.held[at] = 0;
         self.lacks[at] = start;
         self.kept.anew(at, start);
-        self.acked.iter_mut().for_each(|acked| acked.copies[at] = false);
+        self.acked[at] = Audit::default();
     }
 
     pub(in super::super) fn stopped(&mut self, at: usize) {
@@ -65,58 +66,35 @@ impl Judge {
         let waits = if at == 0 { self.shape.sync_flush } else { self.shape.slaves_sync };
         // A disk whose syncs fail keeps what it likes of what nobody waited for.
         let is_excused = !waits && (power || nodes[at].fails());
-        if at == 0 {
-            return self.master_began(is_excused, nodes);
-        }
-        let (file_len, floor) = (self.shape.file_len, self.kept.floor(at));
-        for acked in self.acked.iter_mut().filter(|acked| acked.copies[at]) {
-            if !has(&nodes[at], acked, file_len) {
-                if !is_excused && acked.at >= floor {
-                    let detail = format!(
-                        "slave {at} held send {} at {}, and lost it",
-                        acked.number, acked.at
-                    );
-                    return Err(Violation::new("what was copied stays", detail));
-                }
-                acked.copies[at] = false;
-            }
-        }
+        let (held, floor) = (nodes[at].held(), self.kept.floor(at));
+        let may_lack = |said: &Entry| is_excused || said.at < floor;
+        let stays = if at == 0 { "what was acknowledged stays" } else { "what was copied stays" };
+        judge(&mut self.acked[at], stays, &held, may_lack)?;
         let end = nodes[at].broker.as_ref().map_or(0, |b| b.store().written().end().get());
-        self.held[at] = self.held[at].min(end);
-        Ok(())
-    }
-
-    fn master_began(&mut self, is_excused: bool, nodes: &[Node]) -> Verdict {
-        let (file_len, floor) = (self.shape.file_len, self.kept.floor(0));
+        if at > 0 {
+            self.held[at] = self.held[at].min(end);
+            return Ok(());
+        }
         // What is seen and what slaves hold is in files: a kill takes neither.
-        let is_lost = |acked: &&Acked| acked.at >= floor && !has(&nodes[0], acked, file_len);
-        if let Some(lost) = self.acked.iter().find(is_lost)
-            && !is_excused
-        {
-            let detail =
-                format!("send {} at {} was acknowledged and is gone", lost.number, lost.at);
-            return Err(Violation::new("what was acknowledged stays", detail));
-        }
-        self.acked.retain(|acked| has(&nodes[0], acked, file_len));
-        let stays = |(at, bytes): (&u64, &Vec<u8>)| {
-            nodes[0].bytes(*at, bytes.len(), file_len).as_ref() == Some(bytes)
-        };
-        if let Some((at, _)) = self.seen.range(floor..).find(|of| !stays(*of))
-            && !is_excused
-        {
-            let detail = format!("the record at {at} was seen and is gone");
-            return Err(Violation::new("what was seen stays", detail));
-        }
-        self.seen.retain(|at, bytes| stays((at, bytes)));
+        judge(&mut self.seen, "what was seen stays", &held, may_lack)?;
         self.grown.clear();
         // What was copied of what is gone is nobody's.
-        let end = nodes[0].broker.as_ref().map_or(0, |b| b.store().written().end().get());
+        let (kept, copies) = self.acked.split_first_mut().expect("there is a master");
+        copies.iter_mut().for_each(|copied| copied.keep(kept.entries()));
         self.held.iter_mut().for_each(|held| *held = (*held).min(end));
         self.ever.iter_mut().for_each(|ever| *ever = (*ever).min(end));
         Ok(())
     }
 }
 
-fn has(node: &Node, acked: &Acked, file_len: u64) -> bool {
-    node.bytes(acked.at, acked.bytes.len(), file_len).as_ref() == Some(&acked.bytes)
+/// Holds what lies in a log against what is known of it, and forgets what may be lost.
+fn judge(
+    audit: &mut Audit,
+    oracle: &str,
+    held: &[Entry],
+    may_lack: impl Fn(&Entry) -> bool,
+) -> Verdict {
+    audit.judge_but(held, may_lack).map_err(|wrong| Violation::new(oracle, wrong))?;
+    audit.keep(held);
+    Ok(())
 }
