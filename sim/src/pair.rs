@@ -161,7 +161,7 @@ impl<'a> World<'a> {
             nodes,
             wires: Wires::new(run.plan.net.clone(), run.chance.of(Concern::Net)),
             guarded: shape.guarded,
-            judge: Judge::new(&shape, slaves, &clocks, run.ledger.clone()),
+            judge: Judge::new(shape, slaves, &clocks, run.ledger.clone()),
             pace: if shape.keep.lets_go() { SLOW } else { 1 },
             clocks,
             sends,

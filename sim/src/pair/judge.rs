@@ -326,11 +326,12 @@ impl Judge {
         }
         let entry = entry_of(number, sent, &bytes)?;
         note(&mut self.acked[0], &entry)?;
-        for slave in 1..nodes.len() {
-            let is_held = self.lacks[slave] <= at && self.held[slave] >= end;
-            if is_held && !is_gone[slave] && is_kept(slave) {
-                note(&mut self.acked[slave], &entry)?;
-            }
+        let is_held = |slave: &usize| {
+            let has = self.lacks[*slave] <= at && self.held[*slave] >= end;
+            has && !is_gone[*slave] && is_kept(*slave)
+        };
+        for slave in (1..nodes.len()).filter(is_held) {
+            note(&mut self.acked[slave], &entry)?;
         }
         Ok(())
     }

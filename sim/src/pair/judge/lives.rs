@@ -80,7 +80,9 @@ impl Judge {
         self.grown.clear();
         // What was copied of what is gone is nobody's.
         let (kept, copies) = self.acked.split_first_mut().expect("there is a master");
-        copies.iter_mut().for_each(|copied| copied.keep(kept.entries()));
+        for copied in copies {
+            copied.keep(kept.entries());
+        }
         self.held.iter_mut().for_each(|held| *held = (*held).min(end));
         self.ever.iter_mut().for_each(|ever| *ever = (*ever).min(end));
         Ok(())
