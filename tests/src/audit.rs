@@ -37,6 +37,7 @@ impl Default for Scene {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "whoever runs a test that fails looks there")]
 impl Drop for Scene {
     fn drop(&mut self) {
         if std::thread::panicking() {

@@ -234,7 +234,9 @@ mod tests {
     fn audit() -> (Audit, Vec<Entry>) {
         let mut audit = Audit::default();
         let held: Vec<Entry> = (0..5).map(entry).collect();
-        held.iter().for_each(|entry| audit.note(entry.clone()).expect("all are new"));
+        for entry in &held {
+            audit.note(entry.clone()).expect("all are new");
+        }
         (audit, held)
     }
 
