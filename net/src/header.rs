@@ -55,6 +55,21 @@ pub enum HeaderError {
 }
 
 impl Header {
+    /// What the JSON form says that leaves everything out: a number is 0 then, as it is for the
+    /// original.
+    fn unsaid() -> Self {
+        Self {
+            code: 0,
+            language: Language::OTHER,
+            version: 0,
+            opaque: 0,
+            flag: 0,
+            remark: None,
+            fields: Fields::default(),
+            json: true,
+        }
+    }
+
     /// Reads the header of a frame.
     pub fn decode(frame: &Frame) -> Result<Self, HeaderError> {
         if frame.json { json::decode(&frame.header) } else { binary::decode(&frame.header) }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use hotfire_core::domain::{Language, Text};
+use hotfire_core::domain::Text;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use super::{Fields, FieldsBuilder, Header, HeaderError, language_named, plain};
@@ -54,17 +54,7 @@ impl<'de> Visitor<'de> for Whole {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-        // A number left out is 0, as it is for the original.
-        let mut header = Header {
-            code: 0,
-            language: Language::OTHER,
-            version: 0,
-            opaque: 0,
-            flag: 0,
-            remark: None,
-            fields: Fields::default(),
-            json: true,
-        };
+        let mut header = Header::unsaid();
         while let Some(key) = map.next_key()? {
             match key {
                 Key::Code => header.code = map.next_value()?,

@@ -2,7 +2,7 @@
 //! of what there is to do for a small message, so it is read in one walk; whatever else is JSON is
 //! left to the tolerant reader, and both read the same of what both can read.
 
-use hotfire_core::domain::{Language, Text};
+use hotfire_core::domain::Text;
 
 use super::{Fields, FieldsBuilder, Header, language_named};
 use crate::json_text::first_special;
@@ -10,16 +10,7 @@ use crate::json_text::first_special;
 /// The header, if `text` is such a one.
 pub(super) fn decode(text: &str) -> Option<Header> {
     let mut scan = Scan { text, at: 0 };
-    let mut header = Header {
-        code: 0,
-        language: Language::OTHER,
-        version: 0,
-        opaque: 0,
-        flag: 0,
-        remark: None,
-        fields: Fields::default(),
-        json: true,
-    };
+    let mut header = Header::unsaid();
     scan.eat(b'{')?;
     loop {
         match scan.key()? {

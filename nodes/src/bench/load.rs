@@ -308,20 +308,11 @@ impl Worker {
     /// The `number`th message, which chooses its queue.
     fn send(&self, number: usize) -> Send {
         let queue = i32::try_from(number).unwrap_or(0) % self.queues;
+        let to = QueueRef { topic: self.topic.clone(), queue };
         Send {
-            group: Text::from_static("hotfire-bench"),
-            to: QueueRef { topic: self.topic.clone(), queue },
-            default_topic: Text::from_static("TBW102"),
             default_queues: self.queues,
-            sys_flag: 0,
             born: Wall::from_millis(wall()),
-            flag: 0,
-            properties: Text::EMPTY,
-            reconsume_times: 0,
-            max_reconsume_times: None,
-            unit_mode: false,
-            batch: false,
-            body: self.body.clone(),
+            ..Send::new(Text::from_static("hotfire-bench"), to, self.body.clone())
         }
     }
 

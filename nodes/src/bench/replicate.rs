@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use hotfire_core::domain::{BrokerRequest, BrokerResponse, QueueRef, Send, SendStatus};
 use hotfire_net::rt;
 use hotfire_storage::text::Text;
-use hotfire_storage::time::Wall;
 use serde::Serialize;
 
 use super::load::{self, Kind};
@@ -166,21 +165,8 @@ impl Group {
     }
 
     async fn try_send(&self) -> Result<BrokerResponse, Failure> {
-        let send = Send {
-            group: Text::from_static("hotfire-bench"),
-            to: QueueRef { topic: Text::from_static("BenchmarkTest"), queue: 0 },
-            default_topic: Text::from_static("TBW102"),
-            default_queues: 4,
-            sys_flag: 0,
-            born: Wall::default(),
-            flag: 0,
-            properties: Text::EMPTY,
-            reconsume_times: 0,
-            max_reconsume_times: None,
-            unit_mode: false,
-            batch: false,
-            body: bytes::Bytes::from_static(b"first"),
-        };
+        let to = QueueRef { topic: Text::from_static("BenchmarkTest"), queue: 0 };
+        let send = Send::new(Text::from_static("hotfire-bench"), to, &b"first"[..]);
         let mut session = Session::connect(&self.addr).await?;
         Ok(session.ask(&BrokerRequest::Send(Box::new(send))).await?.response)
     }

@@ -6,11 +6,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use hotfire_core::domain::{BrokerRequest, BrokerResponse, QueueRef, Send};
 use hotfire_net::rt;
 use hotfire_storage::text::Text;
-use hotfire_storage::time::Wall;
 
 use super::node::{Node, Scratch, free_port, median_and_worst, this};
 use super::report::{MemoryKib, StartupReport};
@@ -104,21 +102,8 @@ async fn first_send(node: &mut Node, port: u16, begun: Instant) -> Result<Durati
         }
         rt::sleep(RETRY).await;
     };
-    let send = Send {
-        group: Text::from_static("hotfire-bench"),
-        to: QueueRef { topic: Text::from_static("Startup"), queue: 0 },
-        default_topic: Text::from_static("TBW102"),
-        default_queues: 4,
-        sys_flag: 0,
-        born: Wall::default(),
-        flag: 0,
-        properties: Text::EMPTY,
-        reconsume_times: 0,
-        max_reconsume_times: None,
-        unit_mode: false,
-        batch: false,
-        body: Bytes::from_static(b"first"),
-    };
+    let to = QueueRef { topic: Text::from_static("Startup"), queue: 0 };
+    let send = Send::new(Text::from_static("hotfire-bench"), to, &b"first"[..]);
     let reply = session.ask(&BrokerRequest::Send(Box::new(send))).await?;
     match reply.response {
         BrokerResponse::Sent(_) => Ok(begun.elapsed()),

@@ -9,17 +9,10 @@ use crate::oracle::image::Image;
 use crate::ring::Violation;
 
 impl Judge {
-    /// A process died: its sends are not answered any more.
+    /// A process died.
     pub(in super::super) fn died(&mut self, at: usize, power: bool) {
         self.fates[at].power |= power;
-        self.walked[at] = 0;
-        self.links[at] = Link::default();
-        if at == 0 {
-            self.links.fill(Link::default());
-            for (number, _) in std::mem::take(&mut self.asked) {
-                self.statuses.insert(number, None);
-            }
-        }
+        self.stopped(at);
     }
 
     /// A slave's log was given up, and begins at `start` now.
@@ -30,6 +23,7 @@ impl Judge {
         self.acked[at] = Audit::default();
     }
 
+    /// A process ended: what it was asked is not answered any more.
     pub(in super::super) fn stopped(&mut self, at: usize) {
         self.walked[at] = 0;
         self.links[at] = Link::default();
