@@ -61,7 +61,7 @@ const EFFECTS_MAX: u64 = 20_000;
 /// How much slower messages are sent where they grow old: some of them, before all are sent.
 const SLOW: u64 = 20;
 /// Events of a run at most that keep a node busy: more is a loop.
-const STEPS_MAX: u64 = 60_000;
+const STEPS_MAX: u64 = 20_000;
 /// ... and so many more for each start of a broker: slaves are sent again what they compare, which
 /// is all of a log at most, in frames of 50 bytes.
 const STEPS_OF_A_LIFE: u64 = 4000;
