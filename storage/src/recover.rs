@@ -44,7 +44,7 @@ use crate::chain::Chain;
 use crate::checkpoint::{self, Checkpoint, Durable};
 use crate::commit_log::CommitLog;
 use crate::index::Index;
-use crate::position::Physical;
+use crate::position::{Physical, Span};
 use crate::queue::Rest;
 use crate::queues::Queues;
 use crate::record::{Crc, PropCrc, Record, Verdict};
@@ -91,6 +91,8 @@ struct Recovery<'a, D: Disk> {
     rest: Rest,
     /// A file says that queues are being changed.
     is_mending: bool,
+    /// Blank records that were read, from end to end of what they fill.
+    blanks: Vec<Span>,
     /// Syncs of the log that are under way.
     syncs: u64,
     /// What the checkpoint says of the index stays as it is.
@@ -173,6 +175,7 @@ pub(crate) fn recover<D: Disk>(
         queued,
         rest,
         is_mending,
+        blanks: Vec::new(),
         syncs: 0,
         index_kept: false,
         clean,

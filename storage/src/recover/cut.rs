@@ -2,8 +2,9 @@
 
 use super::Recovery;
 use crate::checkpoint::{self, Durable};
-use crate::position::Physical;
+use crate::position::{Physical, Span};
 use crate::queue::Rest;
+use crate::record::BLANK_HEADER;
 use crate::seam::{Disk, Fault, Op, Token, sync_each};
 
 /// What the kernel marks clean or dirty, in bytes. Files begin at multiples of it in memory.
@@ -44,6 +45,7 @@ impl<D: Disk> Recovery<'_, D> {
             for (file, from, to) in tail {
                 self.disk.perform(Op::Zero { file, from, to })?;
             }
+            self.clear_blanks()?;
             self.write_again(scanned_from, end);
             let chain = &self.log.chain;
             let kept = (chain.file_start(end.get()) + chain.file_len()).min(room_end);
@@ -75,13 +77,34 @@ impl<D: Disk> Recovery<'_, D> {
         synced
     }
 
+    /// What a blank record fills is zero. Where it was not on the medium when the power failed, a
+    /// file system that shows the past of a block shows it there; no checksum covers it, and slaves
+    /// would be sent it that have zeros.
+    fn clear_blanks(&mut self) -> Result<(), Fault> {
+        let durable = self.durable_below();
+        for Span { at, len } in std::mem::take(&mut self.blanks) {
+            let (file, from) = self.log.chain.locate(at.get()).expect("it was read there");
+            let (from, to) = (from + u64::from(BLANK_HEADER), from + u64::from(len));
+            let is_safe = durable.is_some_and(|durable| at.plus(u64::from(len)) <= durable);
+            if !is_safe && !self.disk.is_zero(file, from, to) {
+                self.disk.perform(Op::Zero { file, from, to })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What lies below is on the medium, as our own process knew.
+    fn durable_below(&self) -> Option<Physical> {
+        // What another process wrote below our mark, after cutting there, may not be durable.
+        let ours = self.checkpoint.durable.filter(|_| !self.foreign);
+        ours.map(|durable| durable.flushed)
+    }
+
     /// Makes what may not be on the medium dirty, so that the sync to come writes it. After a sync
     /// that failed the kernel takes pages for clean whose bytes never arrived; if then only the
     /// process dies, they are readable here, and no sync would ever write them.
     fn write_again(&mut self, scanned_from: Physical, end: Physical) {
-        // What another process wrote below our mark, after cutting there, may not be durable.
-        let ours = self.checkpoint.durable.filter(|_| !self.foreign);
-        let durable = ours.map_or(scanned_from, |durable| durable.flushed);
+        let durable = self.durable_below().unwrap_or(scanned_from);
         let from = durable.max(scanned_from).get() / PAGE * PAGE;
         let parts: Vec<_> = self.log.chain.parts(from, end.get()).collect();
         for (file, from, to) in parts {

@@ -2,7 +2,7 @@
 
 use super::{Plan, Recovery, Stage};
 use crate::dispatch::{Facts, LIGHT_QUEUE_ID};
-use crate::position::Physical;
+use crate::position::{Physical, Span};
 use crate::queue::{Entry, Kind};
 use crate::record::{Crc, Record, Verdict};
 use crate::seam::{Disk, Fault};
@@ -23,7 +23,10 @@ impl<D: Disk> Recovery<'_, D> {
                     self.opened.cut = self.is_used(at).then_some(damage);
                     return Ok(at);
                 }
-                Some(Verdict::Blank { len }) => (len, Vec::new()),
+                Some(Verdict::Blank { len }) => {
+                    self.blanks.push(Span { at, len });
+                    (len, Vec::new())
+                }
                 Some(Verdict::Good(record)) => {
                     self.opened.records += 1;
                     self.newest = Some((at, record.store_time()));

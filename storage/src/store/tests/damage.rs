@@ -295,3 +295,37 @@ fn strangers_that_were_dismissed_stay_away() {
     assert_eq!((bodies(&store, "t").len(), bodies(&store, "u").len()), (6, 1));
     store.verify_all().expect("queues follow the log");
 }
+
+/// Bytes of another file, where a blank record fills the first file of a log.
+fn stain(disk: &mut PlainDisk) -> usize {
+    let path = format!("{LOG}{:020}", 0);
+    let mut bytes = disk.file(&path).expect("a file").to_vec();
+    let end = bytes.iter().rposition(|byte| *byte != 0).expect("a record and a blank one") + 1;
+    bytes[end..].fill(0xAB);
+    disk.put_file(&path, bytes);
+    end
+}
+
+#[test]
+fn what_a_blank_record_fills_is_zero_however_the_power_failed() {
+    for synced in [false, true] {
+        let (mut store, _) = open(PlainDisk::default());
+        for body in [[1; 600], [2; 600]] {
+            append(&mut store, &draft("t", &body, &[]));
+        }
+        assert_eq!(store.written().end().get() / 1024, 1, "it went on in another file");
+        if synced {
+            store.sync(Physical::ZERO, store.committed());
+            store.sync_queues();
+            drop(events(&mut store));
+        }
+        let mut disk = store.into_disk().reopened();
+        let end = stain(&mut disk);
+        let (store, opened) = open(disk);
+        assert_eq!((opened.cut, bodies(&store, "t").len()), (None, 2));
+        let filled = &store.disk().file(&format!("{LOG}{:020}", 0)).expect("a file")[end..];
+        // What was durable has rotted: that is for a verification to find.
+        let wanted = if synced { 0xAB } else { 0 };
+        assert!(filled.iter().all(|byte| *byte == wanted), "synced: {synced}");
+    }
+}
