@@ -126,10 +126,12 @@ impl Judge {
 
     /// The master heard a slave.
     pub(super) fn heard(&mut self, slave: usize, offset: i64) {
-        let link = &mut self.links[slave];
+        let (link, floor) = (&mut self.links[slave], self.kept.floor(0));
         let first = *link.first.get_or_insert(offset);
-        // What begins with a file was not asked for, and is no acknowledgement at once.
-        if let Some(upto) = u64::try_from(offset).ok().filter(|_| offset > first.max(0)) {
+        // What begins with a file was not asked for, and is no acknowledgement at once: the master
+        // has nothing any more of what lies in front of it.
+        let is_sent = |upto: &u64| offset > first.max(0) && *upto > floor;
+        if let Some(upto) = u64::try_from(offset).ok().filter(is_sent) {
             link.acked = Some(upto);
         }
     }
