@@ -147,13 +147,8 @@ pub(crate) fn recover<D: Disk>(
     let is_news = loaded.believe_queues(disk, clean, &mut checkpoint);
     refuse_rot(&checkpoint, settings, Physical::new(loaded.log.room_end()))?;
     if clean {
-        // Apache's checkpoint becomes ours before the store does: of a process of ours that died it
-        // then follows that Apache did not write it last.
-        if is_news || (foreign && disk.read(checkpoint::PATH)?.is_some()) {
-            disk.perform(Op::Replace { path: checkpoint::PATH, bytes: &checkpoint.encode() })?;
-        }
-        // From here on files change: whoever finds them half changed must know.
-        claim(disk, settings)?;
+        let renew = is_news || (foreign && disk.read(checkpoint::PATH)?.is_some());
+        take_over(disk, settings, renew.then_some(&checkpoint))?;
     } else {
         settle_names(disk)?;
     }
@@ -197,6 +192,22 @@ pub(crate) fn recover<D: Disk>(
         claim(recovery.disk, settings)?;
     }
     Ok(recovery.finish())
+}
+
+/// The first changes to a store that was stopped in order.
+///
+/// Apache's checkpoint becomes ours before the store does: of a process of ours that died it then
+/// follows that Apache did not write it last.
+fn take_over<D: Disk>(
+    disk: &mut D,
+    settings: &Settings,
+    renewed: Option<&Checkpoint>,
+) -> Result<(), Fault> {
+    if let Some(checkpoint) = renewed {
+        disk.perform(Op::Replace { path: checkpoint::PATH, bytes: &checkpoint.encode() })?;
+    }
+    // From here on files change: whoever finds them half changed must know.
+    claim(disk, settings)
 }
 
 /// What of a checkpoint is believed, by who used the store since.
