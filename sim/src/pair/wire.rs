@@ -221,7 +221,8 @@ impl Wires {
         let Some(id) = self.any(luck) else { return };
         let ways = luck.index(3, "wire.mute");
         let wire = self.known.get_mut(&id).expect("it was just chosen");
-        wire.mute = [ways != 1, ways != 0];
+        // What is lost of a stream stays lost: no later byte may arrive, whatever strikes next.
+        wire.mute = [wire.mute[0] || ways != 1, wire.mute[1] || ways != 0];
     }
 
     fn any(&mut self, luck: &mut Stream) -> Option<u64> {

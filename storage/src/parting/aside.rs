@@ -113,6 +113,9 @@ impl Aside {
                 forget(disk, file, chain.file_len())?;
             } else {
                 let path = self.name(disk, start)?;
+                // The stop before this may have failed, and its bytes be in memory alone. Under
+                // its new name nobody syncs it any more.
+                disk.perform(Op::Sync { file, from: 0, to: chain.file_len() })?;
                 disk.perform(Op::Rename { file, to: &path })?;
                 self.bytes += len;
             }
