@@ -4,7 +4,7 @@
 use crate::consume_queue::Unit;
 use crate::position::{QueueOffset, Span};
 use crate::queue::{Entry, Kind};
-use crate::record::{Record, SysFlag, properties};
+use crate::record::{Known, Record, SysFlag, properties};
 use crate::time::Wall;
 
 /// What topics begin with whose messages never go to light queues: retries, those of the system,
@@ -54,6 +54,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) stored: Wall,
     pub(crate) sys_flag: SysFlag,
     pub(crate) properties: &'a [&'a [u8]],
+    /// What is found among these.
+    pub(crate) known: Known<'a>,
 }
 
 impl<'a> Facts<'a> {
@@ -66,6 +68,7 @@ impl<'a> Facts<'a> {
             stored: record.store_time(),
             sys_flag: record.sys_flag(),
             properties,
+            known: Known::of(properties),
         }
     }
 
@@ -103,8 +106,8 @@ impl<'a> Facts<'a> {
     }
 
     fn unit(&self, first: QueueOffset, count: u16, delay_levels: &[i64]) -> Unit {
-        let tags_code =
-            properties::tags_code(self.topic, self.properties, self.stored, delay_levels);
+        let (pieces, tags) = (self.properties, self.known.tags);
+        let tags_code = properties::tags_code(self.topic, pieces, tags, self.stored, delay_levels);
         Unit { span: self.span, tags_code, first, count }
     }
 

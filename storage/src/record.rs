@@ -14,6 +14,7 @@
 //! without that a torn header or torn properties pass for good.
 
 mod draft;
+mod known;
 mod message_id;
 mod prop_crc;
 pub mod properties;
@@ -24,6 +25,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::{BitOr, Range};
 
 pub use draft::{Draft, DraftError, Layout};
+pub(crate) use known::Known;
 pub use message_id::{hex, offset_message_id, parse_offset_message_id};
 pub use prop_crc::PropCrc;
 

@@ -5,7 +5,7 @@
 //! is put together for it.
 
 use crate::dispatch::Facts;
-use crate::record::{SysFlag, properties};
+use crate::record::{Known, SysFlag, properties};
 
 /// Separates a topic from a key.
 const SEPARATOR: &str = "#";
@@ -28,13 +28,8 @@ pub(crate) fn hash(topic: &str, kind: KeyKind, key: &[u8]) -> u32 {
         KeyKind::Key => SEPARATOR,
         KeyKind::Tags => "#T#",
     };
-    let mut hash = properties::java_hash_on(properties::java_hash(topic), mark);
-    for chunk in key.utf8_chunks() {
-        hash = properties::java_hash_on(hash, chunk.valid());
-        if !chunk.invalid().is_empty() {
-            hash = properties::java_hash_on(hash, "\u{FFFD}");
-        }
-    }
+    let begun = properties::java_hash_on(properties::java_hash(topic), mark);
+    let hash = properties::java_hash_of(begun, key);
     let hash = hash.unsigned_abs();
     if i32::try_from(hash).is_ok() { hash } else { 0 }
 }
@@ -43,19 +38,8 @@ pub(crate) fn hash(topic: &str, kind: KeyKind, key: &[u8]) -> u32 {
 /// there is none.
 pub(crate) fn hashes<'a>(facts: &Facts<'a>) -> impl Iterator<Item = u32> + use<'a> {
     let is_indexed = facts.sys_flag.transaction() != SysFlag::ROLLBACK;
-    let (mut unique, mut keys, mut tags) = (None, None, None);
-    let pieces = if is_indexed { facts.properties } else { &[] };
-    for (name, value) in pieces.iter().flat_map(|piece| properties::iter(piece)) {
-        let place = match name {
-            name if name == properties::UNIQ_KEY.as_bytes() => &mut unique,
-            b"KEYS" => &mut keys,
-            b"TAGS" => &mut tags,
-            _ => continue,
-        };
-        if place.is_none() && !value.is_empty() {
-            *place = Some(value);
-        }
-    }
+    let known = if is_indexed { facts.known } else { Known::default() };
+    let Known { unique_key: unique, keys, tags_key: tags, .. } = known;
     let topic = facts.topic;
     let keys = keys.into_iter().flat_map(|keys: &[u8]| keys.split(|&byte| byte == BLANK));
     let keys = unique.into_iter().chain(keys.filter(|key| !key.is_empty()));
@@ -72,7 +56,8 @@ mod tests {
     fn of(sys_flag: SysFlag, raw: &[&[u8]]) -> Vec<u32> {
         let span = Span { at: Physical::ZERO, len: 1 };
         let (queue_offset, stored) = (QueueOffset::ZERO, Wall::default());
-        let facts = Facts { topic: "T", queue_offset, span, stored, sys_flag, properties: raw };
+        let (topic, known) = ("T", Known::of(raw));
+        let facts = Facts { topic, queue_offset, span, stored, sys_flag, properties: raw, known };
         hashes(&facts).collect()
     }
 

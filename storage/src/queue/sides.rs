@@ -90,6 +90,11 @@ impl Queue {
         is_short || (!self.pending.is_empty() && self.room(side) == 0)
     }
 
+    /// Is the next file to be asked for now, by whoever adds to the queue?
+    pub(crate) fn asks(&self, side: Side) -> bool {
+        self.wants_room(side) && !self.has_failed(side)
+    }
+
     /// What of one side is in files and not known to be on the medium: from, to.
     fn unsynced(&self, side: Side) -> (u64, u64) {
         match side {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    CRC_MASK, FIXED_LEN, MAGIC_V1, MAGIC_V2, PROPERTIES_MAX, PropCrc, SysFlag, TOPIC_MAX,
+    CRC_MASK, FIXED_LEN, Known, MAGIC_V1, MAGIC_V2, PROPERTIES_MAX, PropCrc, SysFlag, TOPIC_MAX,
     TOPIC_V1_MAX, V6_EXTRA, prop_crc,
 };
 use crate::position::{Physical, QueueOffset};
@@ -55,7 +55,7 @@ pub enum DraftError {
 
 /// What a record will look like. Its draft computes it, and the draft alone may be written by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layout {
+pub struct Layout<'a> {
     crc: PropCrc,
     /// Bytes of the record, the sum before anyone checked it against a limit.
     pub(crate) len: usize,
@@ -63,11 +63,11 @@ pub struct Layout {
     properties: usize,
     /// Does the draft's last property have its end?
     is_ended: bool,
-    /// May there be a `__CRC32#` among the draft's properties?
-    may_have_crc: bool,
+    /// What is found among the draft's properties.
+    pub(crate) known: Known<'a>,
 }
 
-impl Layout {
+impl Layout<'_> {
     /// Bytes of the record. Panics beyond 4 GiB: the caller did not check its body.
     #[allow(clippy::len_without_is_empty)] // no record is empty
     pub fn len(&self) -> u32 {
@@ -75,10 +75,10 @@ impl Layout {
     }
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
     /// Is every field something that the format and the file system can hold? Then this is what
     /// the record will look like.
-    pub fn check(&self, crc: PropCrc) -> Result<Layout, DraftError> {
+    pub fn check(&self, crc: PropCrc) -> Result<Layout<'a>, DraftError> {
         let topic = self.topic;
         let is_path = topic.contains(['/', '\0']) || topic == "." || topic == "..";
         if topic.is_empty() || topic.len() > TOPIC_MAX || is_path {
@@ -95,10 +95,10 @@ impl Draft<'_> {
     }
 
     /// The same of a draft that was checked.
-    pub fn layout(&self, crc: PropCrc) -> Layout {
+    pub fn layout(&self, crc: PropCrc) -> Layout<'a> {
         let pieces = self.properties.iter();
-        let may_have_crc = pieces.clone().any(|piece| prop_crc::may_be_in(piece));
-        let (len, is_ended) = if may_have_crc {
+        let known = Known::of(self.properties);
+        let (len, is_ended) = if known.has_crc {
             measure(pieces.flat_map(|piece| prop_crc::without(piece)))
         } else {
             measure(pieces.copied())
@@ -107,7 +107,7 @@ impl Draft<'_> {
         let hosts = usize::from(self.born_host.is_ipv6()) + usize::from(self.store_host.is_ipv6());
         let text = self.body.len() + self.topic.len() + properties;
         let len = FIXED_LEN + usize::from(self.is_v2()) + hosts * V6_EXTRA + text;
-        Layout { crc, len, properties, is_ended, may_have_crc }
+        Layout { crc, len, properties, is_ended, known }
     }
 
     fn is_v2(&self) -> bool {
@@ -118,7 +118,7 @@ impl Draft<'_> {
     /// [`check`](Self::check) found for this very draft; else this panics.
     pub fn encode_into(
         &self,
-        layout: Layout,
+        layout: Layout<'_>,
         slot: &mut [u8],
         queue_offset: QueueOffset,
         at: Physical,
@@ -158,9 +158,9 @@ impl Draft<'_> {
         }
     }
 
-    fn put_properties(&self, layout: Layout, to: &mut Cursor<'_>) {
+    fn put_properties(&self, layout: Layout<'_>, to: &mut Cursor<'_>) {
         for piece in self.properties {
-            if layout.may_have_crc {
+            if layout.known.has_crc {
                 prop_crc::without(piece).for_each(|piece| to.put(piece));
             } else {
                 to.put(piece);

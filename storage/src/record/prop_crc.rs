@@ -108,12 +108,6 @@ fn property(crc: u32) -> [u8; LEN] {
     bytes
 }
 
-/// Can the property be in `raw`? Hardly any other has this character in it, and to look at all
-/// bytes costs less than to stop at the first.
-pub(super) fn may_be_in(raw: &[u8]) -> bool {
-    raw.iter().fold(0, |found, byte| found | u8::from(*byte == b'#')) != 0
-}
-
 /// The pieces of `raw` that are not this property: what a client sends under its name is dropped,
 /// and what is around it stays as it is.
 pub(super) fn without(raw: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -135,11 +135,12 @@ impl<D: Disk> Store<D> {
         let at = self.log.written().end();
         let queue_offset = self.next_offset(topic, id);
         if let [draft] = drafts {
-            tell(self.write(wall, draft, layout));
+            tell(self.write((wall, queue_offset), draft, layout));
         } else {
             let crc = self.settings.prop_crc;
             for draft in drafts {
-                tell(self.write(wall, draft, draft.layout(crc)));
+                let next = self.next_offset(topic, id);
+                tell(self.write((wall, next), draft, draft.layout(crc)));
             }
         }
         // After a failure this append found room all the same; asking again at each one would have
@@ -154,7 +155,7 @@ impl<D: Disk> Store<D> {
 
     /// Checks what can be checked without knowing the log's state. Returns the sum of lengths, and
     /// what the last record will look like.
-    fn check(&self, drafts: &[Draft<'_>]) -> Result<(u32, Layout), AppendError> {
+    fn check<'a>(&self, drafts: &[Draft<'a>]) -> Result<(u32, Layout<'a>), AppendError> {
         let (body_max, crc) = (u64::from(self.settings.max_message_size), self.settings.prop_crc);
         let too_large = |len, max| Err(AppendError::TooLarge { len, max });
         let (mut sum, mut last) = (0, None);
@@ -213,25 +214,25 @@ impl<D: Disk> Store<D> {
         if self.batch_topics.contains(topic) { Kind::Batch } else { Kind::Simple }
     }
 
-    fn facts<'a>(&self, draft: &Draft<'a>, queue_offset: QueueOffset, len: u32) -> Facts<'a> {
-        let span = Span { at: self.log.written().end(), len };
-        Facts {
+    /// Writes a record, of which it was checked that there is room for it and its units.
+    fn write(
+        &mut self,
+        (wall, next): (Wall, QueueOffset),
+        draft: &Draft<'_>,
+        layout: Layout<'_>,
+    ) -> Span {
+        let span = Span { at: self.log.written().end(), len: layout.len() };
+        let facts = Facts {
             topic: draft.topic,
-            queue_offset,
+            queue_offset: if draft.sys_flag.is_queued() { next } else { QueueOffset::ZERO },
             span,
-            stored: Wall::default(),
+            stored: wall,
             sys_flag: draft.sys_flag,
             properties: draft.properties,
-        }
-    }
-
-    fn write(&mut self, wall: Wall, draft: &Draft<'_>, layout: Layout) -> Span {
-        let next = self.next_offset(draft.topic, draft.queue_id);
-        let queue_offset = if draft.sys_flag.is_queued() { next } else { QueueOffset::ZERO };
-        let facts = Facts { stored: wall, ..self.facts(draft, queue_offset, layout.len()) };
-        let span = facts.span;
+            known: layout.known,
+        };
         let slot = self.log.slot(span.len);
-        draft.encode_into(layout, slot, queue_offset, span.at, wall);
+        draft.encode_into(layout, slot, facts.queue_offset, span.at, wall);
         self.log.publish(span.len);
         self.newest = (wall, span.at);
         self.dispatch(&facts, draft.queue_id);
@@ -246,7 +247,9 @@ impl<D: Disk> Store<D> {
             // The queue counts, not the message: a client's INNER_BASE is never believed.
             unit.first = queue.next();
             queue.push(&mut self.disk, (unit, stored));
-            self.ask_ahead(facts.topic, id);
+            if Side::ALL.iter().any(|side| queue.asks(*side)) {
+                self.ask_ahead(facts.topic, id);
+            }
         }
         if self.settings.light_queues {
             for (name, entry) in facts.light(kind, &self.settings.delay_levels) {
@@ -261,8 +264,7 @@ impl<D: Disk> Store<D> {
     /// [`retry_room`](Self::retry_room) does.
     pub(super) fn ask_ahead(&mut self, topic: &str, id: i32) {
         for side in Side::ALL {
-            let queue = self.queues.get(topic, id);
-            if queue.is_some_and(|queue| queue.wants_room(side) && !queue.has_failed(side)) {
+            if self.queues.get(topic, id).is_some_and(|queue| queue.asks(side)) {
                 self.ask_queue_file(topic, id, side);
             }
         }

@@ -12,18 +12,15 @@ use super::{AppendError, Store};
 use crate::dispatch::{COUNT_MAX, LIGHT_QUEUE_ID, is_light, light_names, names};
 use crate::position::QueueOffset;
 use crate::queue::Kind;
-use crate::record::{Draft, SysFlag, properties};
+use crate::record::{Draft, Known, SysFlag, properties};
 use crate::seam::Disk;
 
-/// What every property of this kind begins with.
-const PREFIX: &[u8] = b"INNER_";
 /// Properties that the store alone gives.
 const OURS: [&str; 2] = [properties::INNER_BASE, properties::MULTI_QUEUE_OFFSET];
 
 /// May the store have to say something of this message, or to leave something out?
 pub(super) fn is_concerned(draft: &Draft<'_>) -> bool {
-    let mut pairs = draft.properties.iter().flat_map(|piece| properties::iter(piece));
-    draft.sys_flag.has(SysFlag::INNER_BATCH) || pairs.any(|(key, _)| key.starts_with(PREFIX))
+    draft.sys_flag.has(SysFlag::INNER_BATCH) || Known::of(draft.properties).has_inner
 }
 
 /// The properties of a message with `own` behind them, and without what only the store says.
