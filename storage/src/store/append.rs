@@ -59,6 +59,16 @@ pub enum AppendError {
     },
 }
 
+/// What is known of drafts that may be appended.
+struct Checked<'a> {
+    /// Bytes of all.
+    len: u32,
+    /// What the last record will look like.
+    last: Layout<'a>,
+    /// May the store have to say something of one?
+    is_concerned: bool,
+}
+
 impl<D: Disk> Store<D> {
     /// Appends one message and its unit. `wall` becomes its store time.
     pub fn append(&mut self, wall: Wall, draft: &Draft<'_>) -> Result<Appended, AppendError> {
@@ -86,8 +96,13 @@ impl<D: Disk> Store<D> {
         tell: impl FnMut(Span),
     ) -> Result<Appended, AppendError> {
         let mut given = Given::default();
-        if !drafts.iter().any(assign::is_concerned) {
-            return self.append_complete(wall, drafts, &given, tell);
+        match self.check(drafts) {
+            Ok(checked) if !checked.is_concerned => {
+                return self.append_complete(wall, drafts, checked, &given, tell);
+            }
+            Err(why) if !drafts.iter().any(assign::is_concerned) => return Err(why),
+            // What is appended is another draft, and it is that which counts.
+            _ => {}
         }
         let words = drafts.iter().map(|draft| self.own_words(draft, &mut given));
         let words: Vec<String> = words.collect::<Result<_, _>>()?;
@@ -96,19 +111,20 @@ impl<D: Disk> Store<D> {
         let complete = drafts.iter().zip(&pieces);
         let complete: Vec<_> =
             complete.map(|(draft, properties)| Draft { properties, ..*draft }).collect();
-        self.append_complete(wall, &complete, &given, tell)
+        let checked = self.check(&complete)?;
+        self.append_complete(wall, &complete, checked, &given, tell)
     }
 
     fn append_complete(
         &mut self,
         wall: Wall,
         drafts: &[Draft<'_>],
+        Checked { len, last: layout, .. }: Checked<'_>,
         given: &Given<'_>,
         mut tell: impl FnMut(Span),
     ) -> Result<Appended, AppendError> {
         let first = drafts.first().expect("a batch holds messages");
         let (topic, id) = (first.topic, first.queue_id);
-        let (len, layout) = self.check(drafts)?;
         let place = self.log.make_place(&mut self.disk, len);
         match place {
             Place::Here | Place::Next => {}
@@ -153,18 +169,18 @@ impl<D: Disk> Store<D> {
         Ok(Appended { span: Span { at, len }, queue_offset, store_time: wall })
     }
 
-    /// Checks what can be checked without knowing the log's state. Returns the sum of lengths, and
-    /// what the last record will look like.
-    fn check<'a>(&self, drafts: &[Draft<'a>]) -> Result<(u32, Layout<'a>), AppendError> {
+    /// Checks what can be checked without knowing the log's state.
+    fn check<'a>(&self, drafts: &[Draft<'a>]) -> Result<Checked<'a>, AppendError> {
         let (body_max, crc) = (u64::from(self.settings.max_message_size), self.settings.prop_crc);
         let too_large = |len, max| Err(AppendError::TooLarge { len, max });
-        let (mut sum, mut last) = (0, None);
+        let (mut sum, mut last, mut is_concerned) = (0, None, false);
         for draft in drafts {
             let is_one_queue =
                 draft.topic == drafts[0].topic && draft.queue_id == drafts[0].queue_id;
             assert!(is_one_queue, "a batch has one queue");
             let layout = draft.check(crc)?;
             let (body, record) = (draft.body.len() as u64, layout.len as u64);
+            is_concerned |= assign::concerns(draft, &layout.known);
             last = Some(layout);
             if body > body_max {
                 return too_large(body, body_max);
@@ -176,7 +192,7 @@ impl<D: Disk> Store<D> {
         }
         match u32::try_from(sum) {
             Ok(len) if self.log.fits_a_file(sum) => {
-                Ok((len, last.expect("a batch holds messages")))
+                Ok(Checked { len, last: last.expect("a batch holds messages"), is_concerned })
             }
             _ => too_large(sum, self.log.chain.file_len() - 8),
         }

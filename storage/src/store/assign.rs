@@ -20,7 +20,12 @@ const OURS: [&str; 2] = [properties::INNER_BASE, properties::MULTI_QUEUE_OFFSET]
 
 /// May the store have to say something of this message, or to leave something out?
 pub(super) fn is_concerned(draft: &Draft<'_>) -> bool {
-    draft.sys_flag.has(SysFlag::INNER_BATCH) || Known::of(draft.properties).has_inner
+    concerns(draft, &Known::of(draft.properties))
+}
+
+/// The same of one whose properties were looked through.
+pub(super) fn concerns(draft: &Draft<'_>, known: &Known<'_>) -> bool {
+    draft.sys_flag.has(SysFlag::INNER_BATCH) || known.has_inner
 }
 
 /// The properties of a message with `own` behind them, and without what only the store says.
