@@ -2,11 +2,12 @@
 //!
 //! | room | what |
 //! |---|---|
-//! | [`append`] | the store alone, with pages made present and without |
+//! | [`append`] | the store alone |
 //! | [`session`] | one pipelined connection |
 //! | [`load`] | connections × window of sends or pulls, until enough |
 //! | [`report`] | what was measured, for people and for machines |
 //! | [`node`] | processes, ports and directories that end with the measurement |
+//! | [`page_cache`] | memory as it is on a machine that has run for a while |
 //! | [`recover`] | from exec to the first pull, on a store whose broker was killed |
 //! | [`replicate`] | what flushing and slaves cost a send, beside another broker |
 //! | [`startup`] | from exec to the first acknowledged send, and memory at idle |
@@ -14,6 +15,7 @@
 pub mod append;
 pub mod load;
 pub mod node;
+pub mod page_cache;
 pub mod recover;
 pub mod replicate;
 pub mod report;

@@ -244,7 +244,11 @@ pub struct ReplicateArgs {
     /// Seconds of a round
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub seconds: u64,
-    /// Seconds of sends before the first round
+    /// Fill the memory that is free with page cache first, as it is on a machine that has run for
+    /// a while: writes a file of that size to DIR
+    #[arg(long)]
+    pub fill_cache: bool,
+    /// Seconds of sends before the first round, in turns as well
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub warm_up: u64,
     /// Another broker, measured in turns: a command that takes -c FILE

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::Failure;
 
 /// A child process; ended when dropped.
@@ -25,6 +27,12 @@ impl Node {
             Ok(Some(status)) => Err(Failure::new(format!("it ended at once: {status}"))),
             Err(why) => Err(Failure::new(why)),
         }
+    }
+
+    /// Stops it where it is, or lets it go on.
+    pub fn hold(&self, still: bool) -> Result<(), Failure> {
+        let signal = if still { Signal::STOP } else { Signal::CONT };
+        kill_process(Pid::from_child(&self.0), signal).map_err(Failure::new)
     }
 
     /// Its process id.

@@ -1,6 +1,7 @@
 //! What a promise costs: sends to a broker that flushes before it answers, or whose slave must hold
 //! the message, or both. Another broker can be measured beside it, with the same configuration on
-//! the same disk, in turns: this machine's mood is the same for both.
+//! the same disk, in turns: this machine's mood is the same for both. Whoever has no turn is held
+//! still: what one does while nothing is asked of it is not the other's cost.
 
 use std::fmt;
 use std::fs;
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 use super::load::{self, Kind};
 use super::node::{Node, Scratch, free_port, this};
+use super::page_cache::Filled;
 use super::report::LoadReport;
 use super::session::Session;
 use crate::Failure;
@@ -36,6 +38,7 @@ pub struct ReplicateReport {
     window: u32,
     size: u32,
     rounds: u32,
+    full_cache: bool,
     hotfire: Row,
     beside: Option<Row>,
 }
@@ -64,13 +67,16 @@ pub async fn run(args: &ReplicateArgs) -> Result<ReplicateReport, Failure> {
     if let Some(beside) = &args.beside {
         groups.push(Group::start(args, &dir, "beside", Some(beside)).await?);
     }
-    for group in &mut groups {
-        group.load(args, args.warm_up).await?;
-        group.rounds.clear();
+    let _filled = if args.fill_cache { Some(Filled::new(&dir)?) } else { None };
+    for _ in 0..args.warm_up.div_ceil(args.seconds) {
+        for group in &mut groups {
+            group.take_turn(args).await?;
+        }
     }
+    groups.iter_mut().for_each(|group| group.rounds.clear());
     for round in 0..args.rounds {
         for group in &mut groups {
-            group.load(args, args.seconds).await?;
+            group.take_turn(args).await?;
             tracing::info!(round, who = group.name, rate = group.rounds.last().map(|r| r.rate));
         }
     }
@@ -82,6 +88,7 @@ pub async fn run(args: &ReplicateArgs) -> Result<ReplicateReport, Failure> {
         window: args.window,
         size: args.size,
         rounds: args.rounds,
+        full_cache: args.fill_cache,
         hotfire: rows.next().expect("it was started"),
         beside: rows.next(),
     };
@@ -98,7 +105,7 @@ struct Group {
     name: &'static str,
     addr: String,
     nodes: Vec<Node>,
-    _names: Node,
+    names: Node,
     rounds: Vec<Round>,
 }
 
@@ -143,9 +150,25 @@ impl Group {
             nodes.push(start(command, &self::conf(args, &dir, id, &lines)?)?);
         }
         let addr = format!("127.0.0.1:{port}");
-        let mut group = Self { name, addr, nodes, _names: names_node, rounds: Vec::new() };
+        let mut group = Self { name, addr, nodes, names: names_node, rounds: Vec::new() };
         group.await_promise().await?;
+        group.hold(true)?;
         Ok(group)
+    }
+
+    /// Stops its processes, or lets them go on.
+    fn hold(&self, still: bool) -> Result<(), Failure> {
+        self.nodes.iter().chain([&self.names]).try_for_each(|node| node.hold(still))
+    }
+
+    /// A round, with the machine to itself; what is dirty behind it is nobody else's to write.
+    async fn take_turn(&mut self, args: &ReplicateArgs) -> Result<(), Failure> {
+        self.hold(false)?;
+        self.await_promise().await?;
+        self.load(args).await?;
+        self.hold(true)?;
+        rustix::fs::sync();
+        Ok(())
     }
 
     /// Until a send is answered SEND_OK: the slave follows.
@@ -171,7 +194,7 @@ impl Group {
         Ok(session.ask(&BrokerRequest::Send(Box::new(send))).await?.response)
     }
 
-    async fn load(&mut self, args: &ReplicateArgs, seconds: u64) -> Result<(), Failure> {
+    async fn load(&mut self, args: &ReplicateArgs) -> Result<(), Failure> {
         let load = LoadArgs {
             addr: self.addr.clone(),
             namesrv: None,
@@ -181,7 +204,7 @@ impl Group {
             size: args.size,
             queues: 4,
             messages: None,
-            seconds: Some(seconds),
+            seconds: Some(args.seconds),
             json: false,
         };
         let before = self.cpu()?;
@@ -251,7 +274,8 @@ fn conf(args: &ReplicateArgs, dir: &Path, id: u32, lines: &str) -> Result<PathBu
 
 impl fmt::Display for ReplicateReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { flush, slaves, connections, window, size, rounds, .. } = self;
+        let Self { flush, slaves, connections, window, size, rounds, full_cache, .. } = self;
+        let cache = if *full_cache { "; the page cache was full" } else { "" };
         let waits = match slaves {
             0 => "no slave is waited for".to_owned(),
             1 => "one slave is waited for".to_owned(),
@@ -260,7 +284,7 @@ impl fmt::Display for ReplicateReport {
         writeln!(
             f,
             "{flush}, {waits}: {connections} connections × {window} in flight, {size} bytes; \
-             medians of {rounds}"
+             medians of {rounds}{cache}"
         )?;
         let mut rows = vec![("hotfire", &self.hotfire)];
         rows.extend(self.beside.as_ref().map(|row| ("the other", row)));
