@@ -334,8 +334,9 @@ impl Queue {
     /// Returns the position in the log behind the last record that it knows.
     ///
     /// Units below `end` are trusted and in the order of the log; what follows them may be
-    /// anything. So the last file whose first unit is trusted holds the last trusted unit,
-    /// unless it holds nothing but placeholders.
+    /// anything, a unit of another queue that had the file's blocks before included. So the last
+    /// file whose first unit is trusted and follows what lies in front of it holds the last
+    /// trusted unit, unless it holds nothing but placeholders.
     pub(crate) fn trim(&mut self, memory: &impl Memory, end: Physical) -> Option<Physical> {
         let (len, file_len, start) =
             (self.kind.unit_len(), self.chain.file_len(), self.chain.start());
@@ -344,9 +345,11 @@ impl Queue {
         let mut last: Option<(u64, Unit)> = None;
         while file > start && last.is_none() {
             file -= file_len;
+            let before = self.unit_before(memory, file);
             self.each(memory, file, |position, unit| {
                 // Stale units of a shorter life of the queue point backwards.
-                let follows = last.is_none_or(|(_, before)| before.span.at <= unit.span.at);
+                let before = last.map(|(_, unit)| unit).or(before);
+                let follows = before.is_none_or(|before| before.span.at <= unit.span.at);
                 if !trusted(&unit) || (!follows && !unit.is_placeholder()) {
                     return false;
                 }
@@ -363,6 +366,18 @@ impl Queue {
         self.low = self.low.clamp(start, self.end);
         self.ended_before(memory);
         last.map(|(_, unit)| unit.span.at.plus(u64::from(unit.span.len)))
+    }
+
+    /// A unit in front of the file that begins at `file`: the nearest, but for files that are not
+    /// full, of which it is the first.
+    fn unit_before(&self, memory: &impl Memory, file: u64) -> Option<Unit> {
+        let (len, file_len) = (self.kind.unit_len(), self.chain.file_len());
+        let files = (1..).map_while(|n| file.checked_sub(n * file_len));
+        let mut files = files.take_while(|start| *start >= self.chain.start());
+        let unit = files.find_map(|start| {
+            self.at(memory, start + file_len - len).or_else(|| self.at(memory, start))
+        });
+        unit.filter(|unit| !unit.is_placeholder())
     }
 
     /// Ends the queue before its last unit; only positions change.

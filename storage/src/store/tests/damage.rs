@@ -329,3 +329,24 @@ fn what_a_blank_record_fills_is_zero_however_the_power_failed() {
         assert!(filled.iter().all(|byte| *byte == wanted), "synced: {synced}");
     }
 }
+
+/// A file system that shows the past of blocks gives a new file of a queue the unit of an old one,
+/// which may point anywhere.
+#[test]
+fn a_stale_unit_behind_a_gap_does_not_end_its_queue() {
+    let (mut store, _) = Store::open(PlainDisk::default(), tiny(), |_| false).expect("a store");
+    for body in [[1; 600], [2; 600], [3; 600], [4; 600]] {
+        append(&mut store, &draft("t", &body, &[]));
+        drop(events(&mut store));
+    }
+    let file = |number: u64| format!("consumequeue/t/0/{:020}", number * 20);
+    let old = store.disk().file(&file(0)).expect("a file of one unit").to_vec();
+    for (number, bytes) in [(2, vec![0; 20]), (3, old)] {
+        store.disk_mut().put_file(&file(number), bytes);
+    }
+    let Store { queues, disk, .. } = &mut store;
+    let queue = queues.get_mut("t", 0).expect("its queue");
+    let known = queue.at(disk, 20).expect("the last unit that is the queue's own").span;
+    assert_eq!(queue.trim(disk, Physical::new(u64::MAX)), Some(known.end()));
+    assert_eq!(queue.next().get(), 2, "what lies behind has nothing to say");
+}
