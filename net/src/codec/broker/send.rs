@@ -12,7 +12,7 @@ use hotfire_storage::position::{Physical, QueueOffset};
 use hotfire_storage::record::{offset_message_id, parse_offset_message_id};
 use hotfire_storage::time::Wall;
 
-use super::{Answering, DecodeError, SEND_BATCH_MESSAGE, SEND_MESSAGE, answer};
+use super::{Answering, DecodeError, SEND_BATCH_MESSAGE, SEND_MESSAGE, answer, sent};
 use crate::head_writer::{Body, HeadWriter, Outgoing};
 use crate::header::{Fields, Header};
 
@@ -147,12 +147,29 @@ pub(super) fn encode_response(
     with: &Answering<'_>,
     into: &mut BytesMut,
 ) -> Outgoing {
-    let code = match sent.status {
+    let code = code(sent.status);
+    sent::encode(caller, code, sent, with.store_host, into)
+        .unwrap_or_else(|| by_field(caller, code, sent, with, into))
+}
+
+/// The code of an answer to a message that was stored.
+pub(super) fn code(status: SendStatus) -> Code {
+    match status {
         SendStatus::Ok => Code::Success,
         SendStatus::FlushDiskTimeout => Code::FlushDiskTimeout,
         SendStatus::SlaveNotAvailable => Code::SlaveNotAvailable,
         SendStatus::FlushSlaveTimeout => Code::FlushSlaveTimeout,
-    };
+    }
+}
+
+/// An answer of any kind.
+pub(super) fn by_field(
+    caller: &Caller,
+    code: Code,
+    sent: &Sent,
+    with: &Answering<'_>,
+    into: &mut BytesMut,
+) -> Outgoing {
     let mut head = answer(caller, code, None, into);
     head.show("msgId", MessageIds { host: with.store_host, at: &sent.at })
         .number("queueId", sent.queue)
