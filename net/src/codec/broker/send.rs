@@ -60,45 +60,58 @@ const SHORT: [&str; FIELDS] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j",
 struct Found<'a> {
     fields: &'a Fields,
     names: &'static [&'static str; FIELDS],
-    values: [Option<&'a str>; FIELDS],
+    /// Where among all each is; at [`NOWHERE`] is none.
+    places: [usize; FIELDS],
 }
+
+const NOWHERE: usize = usize::MAX;
 
 impl<'a> Found<'a> {
     fn new(header: &'a Header) -> Self {
-        let mut values = [None; FIELDS];
+        let mut places = [NOWHERE; FIELDS];
         let is_long = header.code == SEND_MESSAGE;
-        for (name, value) in header.fields.iter() {
-            let field = match name.as_bytes() {
+        for (at, name) in header.fields.keys().enumerate() {
+            let field = match name {
                 [letter] if !is_long => usize::from(letter.wrapping_sub(b'a')),
-                _ if is_long => LONG.iter().position(|known| *known == name).unwrap_or(FIELDS),
+                _ if is_long => {
+                    LONG.iter().position(|known| known.as_bytes() == name).unwrap_or(FIELDS)
+                }
                 _ => FIELDS,
             };
             // Of two of a name the first counts, as everywhere.
-            if let Some(place) = values.get_mut(field) {
-                place.get_or_insert(value);
+            if let Some(place @ &mut NOWHERE) = places.get_mut(field) {
+                *place = at;
             }
         }
-        Self { fields: &header.fields, names: if is_long { &LONG } else { &SHORT }, values }
+        Self { fields: &header.fields, names: if is_long { &LONG } else { &SHORT }, places }
+    }
+
+    fn value(&self, field: Field) -> Option<&'a str> {
+        self.fields.value_at(self.places[field as usize])
     }
 
     fn text_if(&self, field: Field) -> Option<Text> {
-        self.values[field as usize].map(|value| self.fields.share(value))
+        self.value(field).map(|value| self.fields.share(value))
     }
 
     fn text(&self, field: Field) -> Result<Text, DecodeError> {
         self.text_if(field).ok_or(DecodeError::Missing(self.names[field as usize]))
     }
 
-    fn number_if<T: FromStr>(&self, field: Field) -> Option<T> {
-        self.values[field as usize]?.parse().ok()
+    fn number_if<T: FromStr + From<u8>>(&self, field: Field) -> Option<T> {
+        let value = self.value(field)?;
+        match value.as_bytes() {
+            [digit @ b'0'..=b'9'] => Some(T::from(digit - b'0')),
+            _ => value.parse().ok(),
+        }
     }
 
-    fn number<T: FromStr>(&self, field: Field) -> Result<T, DecodeError> {
+    fn number<T: FromStr + From<u8>>(&self, field: Field) -> Result<T, DecodeError> {
         self.number_if(field).ok_or(DecodeError::Missing(self.names[field as usize]))
     }
 
     fn truth_if(&self, field: Field) -> Option<bool> {
-        self.values[field as usize].map(|value| value.eq_ignore_ascii_case("true"))
+        self.value(field).map(|value| value.eq_ignore_ascii_case("true"))
     }
 }
 
