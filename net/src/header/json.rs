@@ -204,6 +204,15 @@ mod tests {
         Ok(true)
     }
 
+    #[test]
+    fn what_is_said_twice_is_left_to_the_tolerant_reader() {
+        let text = br#"{"remark":"a","remark":"b","extFields":{"a":"1"},"extFields":{"b":"2"}}"#;
+        assert_eq!(plain::decode(text), None);
+        let header = decode(text).expect("tolerated");
+        assert_eq!(header.remark, Some("b".into()));
+        assert_eq!(header.fields, [("b", "2")].into_iter().collect());
+    }
+
     proptest! {
         #[test]
         fn what_clients_write_is_read_the_same_by_both(text in header()) {
