@@ -13,6 +13,9 @@ pub(crate) fn first_special(text: &[u8], from: usize) -> usize {
             return at + len;
         }
     }
+    if tail.is_empty() {
+        return text.len();
+    }
     text.len() - tail.len() + first_special_of(&last_word(tail))
 }
 

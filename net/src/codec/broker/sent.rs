@@ -11,6 +11,7 @@ use hotfire_storage::position::Physical;
 use crate::frame::PREFIX;
 use crate::head_writer::{Outgoing, whole};
 use crate::header::VERSION;
+use crate::json_text::first_special;
 
 /// The answer, if it is such a one.
 pub(super) fn encode(
@@ -21,7 +22,10 @@ pub(super) fn encode(
     into: &mut BytesMut,
 ) -> Option<Outgoing> {
     let (SocketAddr::V4(host), Positions::One(at)) = (store_host, &sent.at) else { return None };
-    if !caller.json || sent.inner_batch || !sent.transaction_id.is_empty() {
+    let transaction = sent.transaction_id.as_bytes();
+    let is_plain =
+        transaction.len() <= TRANSACTION_MAX && first_special(transaction, 0) == transaction.len();
+    if !caller.json || sent.inner_batch || !is_plain {
         return None;
     }
     let mut line = Line { bytes: [0; LINE_MAX], len: PREFIX };
@@ -29,16 +33,21 @@ pub(super) fn encode(
     line.text(b",\"extFields\":{\"msgId\":\"").message_id(*host.ip(), host.port(), *at);
     line.text(b"\",\"queueId\":\"").number(sent.queue);
     line.text(b"\",\"queueOffset\":\"").number(sent.queue_offset.get());
+    if !transaction.is_empty() {
+        line.text(b"\",\"transactionId\":\"").bytes(transaction);
+    }
     line.text(TO_OPAQUE).number(caller.opaque);
     line.text(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":").number(VERSION).text(b"}");
     Some(whole(into, line.framed()))
 }
 
-/// What never varies, between the offset in the queue and the request's number.
+/// A usual unique key has 32.
+const TRANSACTION_MAX: usize = 64;
+/// What never varies, between the offset or the transaction's id and the request's number.
 const TO_OPAQUE: &[u8; 86] = b"\",\"TRACE_ON\":\"true\",\"MSG_REGION\":\"DefaultRegion\"},\
     \"flag\":1,\"language\":\"RUST\",\"opaque\":";
 /// All of the text above, and the most digits of each number.
-const LINE_MAX: usize = 384;
+const LINE_MAX: usize = 448;
 
 /// A frame's head in the making.
 struct Line {
@@ -54,10 +63,12 @@ impl Line {
     }
 
     fn number(&mut self, number: impl itoa::Integer) -> &mut Self {
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(number).as_bytes();
-        self.bytes[self.len..self.len + digits.len()].copy_from_slice(digits);
-        self.len += digits.len();
+        self.bytes(itoa::Buffer::new().format(number).as_bytes())
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
         self
     }
 
@@ -92,7 +103,7 @@ fn hex(number: u64) -> [u8; 8] {
 
 #[cfg(test)]
 mod tests {
-    use hotfire_core::domain::{ConnId, Language, SendStatus, Text};
+    use hotfire_core::domain::{ConnId, Language, SendStatus};
     use hotfire_storage::position::QueueOffset;
     use proptest::prelude::*;
 
@@ -111,6 +122,7 @@ mod tests {
                 SendStatus::FlushSlaveTimeout,
             ]),
             small in 0..65_u32,
+            transaction in "[0-9A-F]{0,32}|.{0,80}",
         ) {
             let caller = Caller {
                 conn: ConnId(1),
@@ -126,7 +138,7 @@ mod tests {
                 queue,
                 queue_offset: QueueOffset::new(offset.checked_shr(small).unwrap_or(0)),
                 at: Positions::One(Physical::new(at.checked_shr(small).unwrap_or(0))),
-                transaction_id: Text::EMPTY,
+                transaction_id: transaction.as_str().into(),
                 inner_batch: false,
             };
             let store_host = SocketAddr::from((Ipv4Addr::from(ip), port));
@@ -134,7 +146,12 @@ mod tests {
             let with = Answering { store_host, lease };
             let by_field = send::by_field(&caller, send::code(status), &sent, &with, &mut BytesMut::new());
             let at_once = encode(&caller, send::code(status), &sent, store_host, &mut BytesMut::new());
-            prop_assert_eq!(at_once.expect("a usual one").to_vec(), by_field.to_vec());
+            let is_usual = transaction.len() <= TRANSACTION_MAX
+                && transaction.chars().all(|c| c >= ' ' && c != '"' && c != '\\');
+            prop_assert_eq!(at_once.is_some(), is_usual);
+            if let Some(at_once) = at_once {
+                prop_assert_eq!(at_once.to_vec(), by_field.to_vec());
+            }
         }
     }
 }
