@@ -144,8 +144,9 @@ mod tests {
             let store_host = SocketAddr::from((Ipv4Addr::from(ip), port));
             let lease = &mut |_| unreachable!("no body");
             let with = Answering { store_host, lease };
-            let by_field = send::by_field(&caller, send::code(status), &sent, &with, &mut BytesMut::new());
-            let at_once = encode(&caller, send::code(status), &sent, store_host, &mut BytesMut::new());
+            let (code, into) = (send::code(status), &mut BytesMut::new());
+            let by_field = send::by_field(&caller, code, &sent, &with, into);
+            let at_once = encode(&caller, code, &sent, store_host, into);
             let is_usual = transaction.len() <= TRANSACTION_MAX
                 && transaction.chars().all(|c| c >= ' ' && c != '"' && c != '\\');
             prop_assert_eq!(at_once.is_some(), is_usual);
