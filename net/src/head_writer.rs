@@ -111,10 +111,7 @@ pub struct HeadWriter<'a> {
 impl<'a> HeadWriter<'a> {
     /// Begins a frame behind whatever `into` holds.
     pub fn begin(into: &'a mut BytesMut, prelude: Prelude<'a>) -> Self {
-        // Many heads an allocation, of which what is on its way keeps all.
-        if into.capacity() - into.len() < HEAD_EXPECTED {
-            into.reserve(HEADS_AT_ONCE);
-        }
+        make_room(into);
         let start = into.len();
         into.put_bytes(0, PREFIX);
         if prelude.json {
@@ -225,6 +222,20 @@ impl<'a> HeadWriter<'a> {
         into[start + 4..start + PREFIX].copy_from_slice(&mark.to_be_bytes());
         let head = into.split().freeze();
         Outgoing { head, body }
+    }
+}
+
+/// A frame without a body whose head is written already.
+pub(crate) fn whole(into: &mut BytesMut, head: &[u8]) -> Outgoing {
+    make_room(into);
+    into.put_slice(head);
+    Outgoing { head: into.split().freeze(), body: Body::None }
+}
+
+/// Many heads an allocation, of which what is on its way keeps all.
+fn make_room(into: &mut BytesMut) {
+    if into.capacity() - into.len() < HEAD_EXPECTED {
+        into.reserve(HEADS_AT_ONCE);
     }
 }
 

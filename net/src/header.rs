@@ -112,16 +112,19 @@ impl Header {
 /// fourteen of them costs two allocations, and shares with its frame nothing that would keep it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
-    /// Key, value, key, value.
+    /// Key, value, key, value, and [`BETWEEN`] behind each.
     text: Text,
     ends: Vec<Ends>,
 }
 
-/// Where a field's key and its value end in the text. A header is bounded long before 4 GiB.
+/// What stands behind each key and value. ASCII, so that what is UTF-8 as a whole is so in parts.
+const BETWEEN: u8 = b'"';
+
+/// Where a field's key and its value end in the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ends {
-    key: u32,
-    value: u32,
+    key: usize,
+    value: usize,
 }
 
 impl Fields {
@@ -135,13 +138,28 @@ impl Fields {
         self.text.share(value)
     }
 
+    /// All keys in order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(move |ends| {
+            let key = &self.text.as_bytes()[start..ends.key];
+            start = ends.value + 1;
+            key
+        })
+    }
+
+    /// The value of the field at `place`, if there are so many.
+    pub(crate) fn value_at(&self, place: usize) -> Option<&str> {
+        self.ends.get(place).map(|ends| &self.text[ends.key + 1..ends.value])
+    }
+
     /// All pairs in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut start = 0;
         self.ends.iter().map(move |ends| {
-            let (key, value) = (ends.key as usize, ends.value as usize);
-            let pair = (&self.text[start..key], &self.text[key..value]);
-            start = value;
+            let Ends { key, value } = *ends;
+            let pair = (&self.text[start..key], &self.text[key + 1..value]);
+            start = value + 1;
             pair
         })
     }
@@ -164,7 +182,7 @@ impl<K: AsRef<str>, V: AsRef<str>> FromIterator<(K, V)> for Fields {
 #[derive(Debug, Default)]
 struct FieldsBuilder {
     text: String,
-    key_end: u32,
+    key_end: usize,
     ends: Vec<Ends>,
 }
 
@@ -181,8 +199,10 @@ impl FieldsBuilder {
         Self { text: String::with_capacity(bytes.min(TEXT_EXPECTED)), key_end: 0, ends }
     }
 
-    fn end(&self) -> u32 {
-        u32::try_from(self.text.len()).expect("a header is bounded long before 4 GiB")
+    fn end(&mut self) -> usize {
+        let end = self.text.len();
+        self.text.push(char::from(BETWEEN));
+        end
     }
 
     /// What was written since the last value is a key.
@@ -192,13 +212,14 @@ impl FieldsBuilder {
 
     /// What was written since the key is its value.
     fn end_value(&mut self) {
-        self.ends.push(Ends { key: self.key_end, value: self.end() });
+        let value = self.end();
+        self.ends.push(Ends { key: self.key_end, value });
     }
 
     /// The key that was begun has no value.
     fn drop_key(&mut self) {
-        let start = self.ends.last().map_or(0, |last| last.value);
-        self.text.truncate(start as usize);
+        let start = self.ends.last().map_or(0, |last| last.value + 1);
+        self.text.truncate(start);
     }
 
     fn finish(self) -> Fields {
@@ -218,8 +239,12 @@ pub(crate) fn language_name(language: Language) -> &'static str {
 }
 
 fn language_named(name: &str) -> Language {
-    let number = LANGUAGES.iter().position(|known| *known == name);
-    number.and_then(|number| u8::try_from(number).ok()).map_or(Language::OTHER, Language)
+    language_known(name.as_bytes()).unwrap_or(Language::OTHER)
+}
+
+fn language_known(name: &[u8]) -> Option<Language> {
+    let number = LANGUAGES.iter().position(|known| known.as_bytes() == name)?;
+    u8::try_from(number).ok().map(Language)
 }
 
 fn language_numbered(number: u8) -> Language {

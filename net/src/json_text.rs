@@ -1,25 +1,43 @@
 //! Text within JSON strings.
 
+/// How many bytes are looked at at once.
+pub(crate) const WORD: usize = 16;
+
 /// The first byte from `from` on that does not stand in a JSON string for itself: a quote, a
-/// backslash, or a control character; the text's end if there is none. Looks at eight at a time.
+/// backslash, or a control character; the text's end if there is none.
 pub(crate) fn first_special(text: &[u8], from: usize) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGH: u64 = ONES << 7;
-    let rest = text.get(from..).unwrap_or_default();
-    let (words, tail) = rest.as_chunks::<8>();
-    for (word, at) in words.iter().zip((from..).step_by(8)) {
-        let word = u64::from_le_bytes(*word);
-        // The highest bit of each byte that is zero; of bytes above the first such one, perhaps.
-        let zero = |bytes: u64| bytes.wrapping_sub(ONES) & !bytes;
-        let below = |bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
-        let is = |byte: u8| zero(word ^ (ONES * u64::from(byte)));
-        let special = (is(b'"') | is(b'\\') | below(b' ')) & HIGH;
-        if special != 0 {
-            return at + (special.trailing_zeros() / 8) as usize;
+    let (words, tail) = text.get(from..).unwrap_or_default().as_chunks();
+    for (word, at) in words.iter().zip((from..).step_by(WORD)) {
+        let len = first_special_of(word);
+        if len < WORD {
+            return at + len;
         }
     }
-    let found = tail.iter().position(|byte| *byte < b' ' || matches!(byte, b'"' | b'\\'));
-    found.map_or(text.len(), |at| text.len() - tail.len() + at)
+    if tail.is_empty() {
+        return text.len();
+    }
+    text.len() - tail.len() + first_special_of(&last_word(tail))
+}
+
+/// The same of a word; [`WORD`] if there is none.
+// Within a loop the compiler might take it for one of bytes.
+#[inline(never)]
+pub(crate) fn first_special_of(word: &[u8; WORD]) -> usize {
+    let mut marks = [0; WORD];
+    for (mark, byte) in marks.iter_mut().zip(word) {
+        let is_special = *byte < b' ' || *byte == b'"' || *byte == b'\\';
+        *mark = if is_special { 0xFF } else { 0 };
+    }
+    (u128::from_le_bytes(marks).trailing_zeros() / 8) as usize
+}
+
+/// A text that is less than a word, and behind it what does not stand in a string for itself.
+#[cold]
+#[inline(never)]
+pub(crate) fn last_word(text: &[u8]) -> [u8; WORD] {
+    let mut word = [0; WORD];
+    word.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
+    word
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
-use crate::head_writer::Outgoing;
+use crate::head_writer::{Body, Outgoing};
 use crate::rt::{self, Instant};
 
 /// Slices in one vectored write: enough that a system call's cost vanishes among them.
@@ -87,7 +87,9 @@ impl OutQueue {
             self.wake.notify_one();
         }
         queue.push(frame.head);
-        frame.body.into_pieces().for_each(|piece| queue.push(piece));
+        if !matches!(frame.body, Body::None) {
+            frame.body.into_pieces().for_each(|piece| queue.push(piece));
+        }
     }
 
     /// Bytes queued and not yet taken by the socket.

@@ -2,7 +2,7 @@
 //!
 //! | file | codes |
 //! |---|---|
-//! | `send` | 10, 310, 320 |
+//! | `send`, `sent` | 10, 310, 320 |
 //! | `pull` | 11, 361 |
 //! | `query` | 12, 33 |
 //! | `consumer` | 34, 35, 38, 40, 41, 42 |
@@ -21,6 +21,7 @@ mod pull;
 mod query;
 mod runtime;
 mod send;
+mod sent;
 mod state;
 mod topic;
 

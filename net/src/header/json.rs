@@ -7,13 +7,13 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Vis
 
 use super::{Fields, FieldsBuilder, Header, HeaderError, language_named, plain};
 
-/// All is checked to be UTF-8 once.
 pub(super) fn decode(bytes: &[u8]) -> Result<Header, HeaderError> {
-    let whole = std::str::from_utf8(bytes).map_err(|_| HeaderError::NotUtf8("JSON"))?;
-    plain::decode(whole).map_or_else(|| decode_any(whole), Ok)
+    plain::decode(bytes).map_or_else(|| decode_any(bytes), Ok)
 }
 
-fn decode_any(whole: &str) -> Result<Header, HeaderError> {
+/// All is checked to be UTF-8 once.
+fn decode_any(bytes: &[u8]) -> Result<Header, HeaderError> {
+    let whole = std::str::from_utf8(bytes).map_err(|_| HeaderError::NotUtf8("JSON"))?;
     let mut json = serde_json::Deserializer::from_str(whole);
     let header = Whole { len: whole.len() }.deserialize(&mut json)?;
     json.end()?;
@@ -198,10 +198,19 @@ mod tests {
         )
     }
 
-    fn same(text: &str) -> Result<bool, TestCaseError> {
+    fn same(text: &[u8]) -> Result<bool, TestCaseError> {
         let Some(plain) = plain::decode(text) else { return Ok(false) };
-        prop_assert_eq!(decode_any(text).ok(), Some(plain), "{}", text);
+        prop_assert_eq!(decode_any(text).ok(), Some(plain), "{}", text.escape_ascii());
         Ok(true)
+    }
+
+    #[test]
+    fn what_is_said_twice_is_left_to_the_tolerant_reader() {
+        let text = br#"{"remark":"a","remark":"b","extFields":{"a":"1"},"extFields":{"b":"2"}}"#;
+        assert_eq!(plain::decode(text), None);
+        let header = decode(text).expect("tolerated");
+        assert_eq!(header.remark, Some("b".into()));
+        assert_eq!(header.fields, [("b", "2")].into_iter().collect());
     }
 
     proptest! {
@@ -210,7 +219,7 @@ mod tests {
             let wide = |text: &str| text.split(['-', ':', ',', '}']).any(|part| {
                 part.len() > 9 && part.parse::<i64>().is_ok()
             });
-            let is_read = same(&text)?;
+            let is_read = same(text.as_bytes())?;
             prop_assert!(is_read || wide(&text), "left to the other: {}", text);
         }
 
@@ -226,7 +235,22 @@ mod tests {
             let at = at.index(chars.len());
             let end = (at + cut).min(chars.len());
             chars.splice(at..end, other.chars());
-            same(&chars.into_iter().collect::<String>())?;
+            same(chars.into_iter().collect::<String>().as_bytes())?;
+        }
+
+        /// Nor does it take for text what is none.
+        #[test]
+        fn bytes_that_are_no_text_are_read_by_neither(
+            text in header(),
+            at: prop::sample::Index,
+            other in prop::collection::vec(any::<u8>(), 0..3),
+            cut in 0..3_usize,
+        ) {
+            let mut bytes = text.into_bytes();
+            let at = at.index(bytes.len());
+            let end = (at + cut).min(bytes.len());
+            bytes.splice(at..end, other);
+            same(&bytes)?;
         }
     }
 }

@@ -12,7 +12,7 @@ use hotfire_storage::position::{Physical, QueueOffset};
 use hotfire_storage::record::{offset_message_id, parse_offset_message_id};
 use hotfire_storage::time::Wall;
 
-use super::{Answering, DecodeError, SEND_BATCH_MESSAGE, SEND_MESSAGE, answer};
+use super::{Answering, DecodeError, SEND_BATCH_MESSAGE, SEND_MESSAGE, answer, sent};
 use crate::head_writer::{Body, HeadWriter, Outgoing};
 use crate::header::{Fields, Header};
 
@@ -60,45 +60,58 @@ const SHORT: [&str; FIELDS] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j",
 struct Found<'a> {
     fields: &'a Fields,
     names: &'static [&'static str; FIELDS],
-    values: [Option<&'a str>; FIELDS],
+    /// Where among all each is; at [`NOWHERE`] is none.
+    places: [usize; FIELDS],
 }
+
+const NOWHERE: usize = usize::MAX;
 
 impl<'a> Found<'a> {
     fn new(header: &'a Header) -> Self {
-        let mut values = [None; FIELDS];
+        let mut places = [NOWHERE; FIELDS];
         let is_long = header.code == SEND_MESSAGE;
-        for (name, value) in header.fields.iter() {
-            let field = match name.as_bytes() {
+        for (at, name) in header.fields.keys().enumerate() {
+            let field = match name {
                 [letter] if !is_long => usize::from(letter.wrapping_sub(b'a')),
-                _ if is_long => LONG.iter().position(|known| *known == name).unwrap_or(FIELDS),
+                _ if is_long => {
+                    LONG.iter().position(|known| known.as_bytes() == name).unwrap_or(FIELDS)
+                }
                 _ => FIELDS,
             };
             // Of two of a name the first counts, as everywhere.
-            if let Some(place) = values.get_mut(field) {
-                place.get_or_insert(value);
+            if let Some(place @ &mut NOWHERE) = places.get_mut(field) {
+                *place = at;
             }
         }
-        Self { fields: &header.fields, names: if is_long { &LONG } else { &SHORT }, values }
+        Self { fields: &header.fields, names: if is_long { &LONG } else { &SHORT }, places }
+    }
+
+    fn value(&self, field: Field) -> Option<&'a str> {
+        self.fields.value_at(self.places[field as usize])
     }
 
     fn text_if(&self, field: Field) -> Option<Text> {
-        self.values[field as usize].map(|value| self.fields.share(value))
+        self.value(field).map(|value| self.fields.share(value))
     }
 
     fn text(&self, field: Field) -> Result<Text, DecodeError> {
         self.text_if(field).ok_or(DecodeError::Missing(self.names[field as usize]))
     }
 
-    fn number_if<T: FromStr>(&self, field: Field) -> Option<T> {
-        self.values[field as usize]?.parse().ok()
+    fn number_if<T: FromStr + From<u8>>(&self, field: Field) -> Option<T> {
+        let value = self.value(field)?;
+        match value.as_bytes() {
+            [digit @ b'0'..=b'9'] => Some(T::from(digit - b'0')),
+            _ => value.parse().ok(),
+        }
     }
 
-    fn number<T: FromStr>(&self, field: Field) -> Result<T, DecodeError> {
+    fn number<T: FromStr + From<u8>>(&self, field: Field) -> Result<T, DecodeError> {
         self.number_if(field).ok_or(DecodeError::Missing(self.names[field as usize]))
     }
 
     fn truth_if(&self, field: Field) -> Option<bool> {
-        self.values[field as usize].map(|value| value.eq_ignore_ascii_case("true"))
+        self.value(field).map(|value| value.eq_ignore_ascii_case("true"))
     }
 }
 
@@ -147,12 +160,29 @@ pub(super) fn encode_response(
     with: &Answering<'_>,
     into: &mut BytesMut,
 ) -> Outgoing {
-    let code = match sent.status {
+    let code = code(sent.status);
+    sent::encode(caller, code, sent, with.store_host, into)
+        .unwrap_or_else(|| by_field(caller, code, sent, with, into))
+}
+
+/// The code of an answer to a message that was stored.
+pub(super) fn code(status: SendStatus) -> Code {
+    match status {
         SendStatus::Ok => Code::Success,
         SendStatus::FlushDiskTimeout => Code::FlushDiskTimeout,
         SendStatus::SlaveNotAvailable => Code::SlaveNotAvailable,
         SendStatus::FlushSlaveTimeout => Code::FlushSlaveTimeout,
-    };
+    }
+}
+
+/// An answer of any kind.
+pub(super) fn by_field(
+    caller: &Caller,
+    code: Code,
+    sent: &Sent,
+    with: &Answering<'_>,
+    into: &mut BytesMut,
+) -> Outgoing {
     let mut head = answer(caller, code, None, into);
     head.show("msgId", MessageIds { host: with.store_host, at: &sent.at })
         .number("queueId", sent.queue)
