@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hotfire_core::broker::{Broker, Effect, HaInput, Input};
-use hotfire_core::domain::{BrokerRequest, BrokerResponse, Caller, Pulled, SendStatus};
+use hotfire_core::domain::{BrokerRequest, BrokerResponse, Caller, Pulled};
 use hotfire_core::ha::slave::{GivenUp, SlaveEffect};
 use hotfire_core::machine::{Digest, Machine as _};
 use hotfire_storage::Parting;

@@ -8,7 +8,7 @@ use hotfire_storage::time::{Now, Wall};
 use super::names::Refusal;
 use super::{Broker, hand_over};
 use crate::domain::{
-    BrokerRequest, BrokerResponse, Caller, Code, Heartbeat, QueueRef, RuntimeInfo, StateKind,
+    BrokerRequest, BrokerResponse, Caller, Code, Heartbeat, QueueRef, RuntimeInfo,
 };
 
 impl<D: Disk> Broker<D> {
@@ -63,12 +63,7 @@ impl<D: Disk> Broker<D> {
                 let found = self.store.offset_by_time(&of.topic, of.queue, at, boundary);
                 offset(found.map_or(0, QueueOffset::get))
             }
-            // A slave tells name servers of what it is told. What a power loss can still take from
-            // its master would be routed to for ever, and written to by nobody.
-            BrokerRequest::State(kind @ StateKind::Topics) => {
-                return Ok((self.topics.version().now().counter, self.state_of(kind)));
-            }
-            BrokerRequest::State(kind) => self.state_of(kind),
+            BrokerRequest::State(kind) => return Ok(self.state_of(kind)),
             BrokerRequest::TopicConfig { topic } => {
                 let config = self.topics.get(&topic).ok_or_else(|| no_topic(&topic))?;
                 BrokerResponse::TopicConfig(Box::new(config.describe(&topic)))

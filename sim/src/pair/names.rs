@@ -10,7 +10,7 @@
 //! by [`registrar`]. The oracles are in [`heard`], [`committed`] and [`delivered`], and here:
 //!
 //! - **Who acts knows of no master**: by the last answer of each name server that answers. In peace
-//!   a slave acts 40 s after its master is gone.
+//!   a slave acts 30 s after its master is gone.
 //! - **A slave takes no message, and moves no consumer.** While its master is gone it serves
 //!   what it holds, 20 s after it has it.
 
@@ -320,14 +320,10 @@ impl Names {
             (Party::Broker(at), Purpose::Fetch(kind)) => {
                 self.tell(now, at, Input::Fetched { kind, json: None });
             }
-            (Party::Consumer(at), Purpose::Route(of)) => {
-                let route = response.as_ref().map(|response| match response {
-                    NameResponse::Route(route) => Some(route),
-                    _ => None,
-                });
-                if self.consumers[at].routed(now, of, route) {
-                    self.ask_route(now, at, of + 1);
-                }
+            (Party::Consumer(at), Purpose::Route(of))
+                if self.consumers[at].routed(now, of, response.as_ref()) =>
+            {
+                self.ask_route(now, at, of + 1);
             }
             (Party::Consumer(at), Purpose::Queue(of, question, when, epoch)) => {
                 self.consumers[at].answered(now, (of, question, when, epoch), None);

@@ -2,7 +2,6 @@
 
 use hotfire_core::domain::SendStatus;
 
-use super::names::Names;
 use super::{SETTLE, World, judge};
 use crate::ring::Violation;
 

@@ -1,6 +1,6 @@
 //! What brokers are asked, say and do among name servers and consumers, and what is made of it.
 
-use hotfire_core::broker::{GroupEffect, Input};
+use hotfire_core::broker::{Broker, GroupEffect, Input};
 use hotfire_core::domain::{
     BrokerRequest, BrokerResponse, Caller, Code, ConnId, NameRequest, NameResponse, PullStatus,
     Pulled, StateKind,
@@ -139,7 +139,7 @@ impl World<'_> {
                 if let BrokerResponse::Pulled(pulled) = &response
                     && taken
                 {
-                    names.pulled(of, when, from, pulled, found, &self.nodes);
+                    names.pulled(of, when, from, pulled, found);
                 }
                 Ok(())
             }
@@ -342,17 +342,8 @@ impl Names {
     }
 
     /// A consumer goes on with what it got.
-    fn pulled(
-        &mut self,
-        of: usize,
-        when: u64,
-        from: usize,
-        pulled: &Pulled,
-        found: &[Entry],
-        nodes: &[Node],
-    ) {
-        let master = (from > 0 && nodes[0].broker.is_some()).then(|| nodes[0].held());
-        self.delivered.consumed(found, master.as_deref());
+    fn pulled(&mut self, of: usize, when: u64, from: usize, pulled: &Pulled, found: &[Entry]) {
+        self.delivered.consumed(found, from > 0);
         if when < self.master_began {
             self.delivered.excuse(of, pulled.next.get());
         }
@@ -376,7 +367,7 @@ fn found(node: &Node, pulled: &Pulled) -> Vec<Entry> {
 
 /// Where the queues of a broker end.
 pub(super) fn ends(node: &Node) -> Ends {
-    let store = node.broker.as_ref().map(|broker| broker.store());
+    let store = node.broker.as_ref().map(Broker::store);
     let end = |topic| store.and_then(|s| s.queue(topic, 0)).map_or(0, |range| range.max.get());
     TOPICS.map(end)
 }

@@ -99,12 +99,12 @@ impl Committed {
 
     /// A master hears a slave's.
     pub(super) fn takes_back(&mut self, from: usize, json: &[u8], ends: Ends) {
-        for of in 0..TOPICS.len() {
+        for (of, end) in ends.into_iter().enumerate() {
             let said = in_table(json, of);
             if self.promised[from][of].is_some_and(|promised| said >= Some(promised)) {
                 self.promised[from][of] = None;
             }
-            let Some(next) = said.map(|next| next.min(ends[of])).filter(|next| *next > 0) else {
+            let Some(next) = said.map(|next| next.min(end)).filter(|next| *next > 0) else {
                 continue;
             };
             let known = self.known[0][of].get_or_insert(Known { next, is_own: false });
@@ -114,8 +114,8 @@ impl Committed {
 
     /// A broker begins, with what its medium holds. `asks`: those that it asks in peace.
     pub(super) fn began(&mut self, at: usize, kept: Option<&[u8]>, ends: Ends, asks: &[usize]) {
-        for of in 0..TOPICS.len() {
-            let next = kept.and_then(|json| in_table(json, of)).map(|next| next.min(ends[of]));
+        for (of, end) in ends.into_iter().enumerate() {
+            let next = kept.and_then(|json| in_table(json, of)).map(|next| next.min(end));
             self.known[at][of] = next.map(|next| Known { next, is_own: true });
             self.promised[at][of] =
                 self.promised[at][of].and_then(|promised| Some(promised.min(next?)));
@@ -124,10 +124,10 @@ impl Committed {
             }
             // What the master has lost is to be consumed again.
             for promised in self.promised.iter_mut().filter_map(|slave| slave[of].as_mut()) {
-                *promised = ends[of].min(*promised);
+                *promised = end.min(*promised);
             }
             let told = asks.iter().filter_map(|slave| self.known[*slave][of]);
-            if let Some(most) = told.map(|known| known.next.min(ends[of])).max() {
+            if let Some(most) = told.map(|known| known.next.min(end)).max() {
                 let known = self.known[0][of].get_or_insert(Known { next: most, is_own: false });
                 known.next = known.next.max(most);
             }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use hotfire_core::domain::{
-    BrokerRequest, BrokerResponse, Code, MessageQueue, Pull, QueueRef, Route, Text,
+    BrokerRequest, BrokerResponse, Code, MessageQueue, NameResponse, Pull, QueueRef, Text,
 };
 
 use super::super::work::{self, TOPICS};
@@ -170,21 +170,22 @@ impl Consumer {
     }
 
     /// A name server answered, or did not. Is another topic to be asked for?
-    pub(super) fn routed(&mut self, now: u64, of: usize, route: Option<Option<&Route>>) -> bool {
-        let Some(known) = route else {
+    pub(super) fn routed(&mut self, now: u64, of: usize, said: Option<&NameResponse>) -> bool {
+        let Some(said) = said else {
             // Another one may know.
             self.server = (self.server + 1) % self.servers;
             (self.asks_route, self.next_route) = (false, now + AGAIN);
             return false;
         };
-        if let Some(route) = known {
+        let is_known = matches!(said, NameResponse::Route(_));
+        if let NameResponse::Route(route) = said {
             let members = route.brokers.first().into_iter().flat_map(|group| &group.addrs);
             self.lanes[of].route =
                 members.filter_map(|(id, addr)| Some((id.0, broker_at(addr)?))).collect();
         }
         let is_last = of + 1 == TOPICS.len();
         self.asks_route = !is_last;
-        self.next_route = now + if known.is_some() { self.route_every } else { AGAIN };
+        self.next_route = now + if is_known { self.route_every } else { AGAIN };
         !is_last
     }
 

@@ -15,6 +15,8 @@ use crate::ring::Violation;
 #[derive(Debug, Default)]
 pub(super) struct Delivered {
     seen: BTreeSet<(usize, u64, u32)>,
+    /// Offsets of messages that slaves gave.
+    by_slaves: BTreeSet<(usize, u64)>,
     /// Offsets below are excused.
     excused: [u64; TOPICS.len()],
 }
@@ -30,14 +32,13 @@ impl Delivered {
         self.excused[of] = self.excused[of].max(upto);
     }
 
-    /// A consumer got these from a broker, and consumed them. `master`: what the master has.
-    pub(super) fn consumed(&mut self, found: &[Entry], master: Option<&[Entry]>) {
+    /// A consumer got these from a broker, and consumed them.
+    pub(super) fn consumed(&mut self, found: &[Entry], is_slave: bool) {
         for entry in found {
             let Some(of) = topic_of(entry) else { continue };
             self.seen.insert((of, entry.offset, entry.id.number));
-            let same = |known: &Entry| known.id == entry.id && known.offset == entry.offset;
-            if master.is_some_and(|log| !log.iter().any(same)) {
-                self.excuse(of, entry.offset + 1);
+            if is_slave {
+                self.by_slaves.insert((of, entry.offset));
             }
         }
     }
@@ -48,6 +49,7 @@ impl Delivered {
             topic_of(entry) == Some(of)
                 && (self.excused[of]..upto).contains(&entry.offset)
                 && !self.seen.contains(&(of, entry.offset, entry.id.number))
+                && !self.by_slaves.contains(&(of, entry.offset))
         })?;
         let at: Vec<u32> = self
             .seen

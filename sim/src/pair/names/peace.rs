@@ -3,7 +3,7 @@
 /// Before that much time has passed in peace, what follows from it is not demanded.
 const CALM: u64 = 25_000_000;
 /// A slave acts at the latest so long after its master is gone.
-const ACTS: u64 = 40_000_000;
+const ACTS: u64 = 30_000_000;
 
 /// Who lives, and since when.
 #[derive(Debug)]
@@ -60,6 +60,6 @@ impl Peace {
     /// Whoever must act for the master by now.
     pub(super) fn acts(&self, now: u64) -> Option<usize> {
         let is_gone = self.up[0].is_none() && self.master + ACTS < now;
-        self.slaves(now).first().copied().filter(|_| is_gone && self.broken + ACTS < now)
+        self.slaves(now).first().copied().filter(|_| is_gone)
     }
 }
