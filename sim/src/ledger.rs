@@ -57,6 +57,20 @@ pub enum Strike {
     LogFileExpired,
     /// A file of a log went because the disk was too full.
     LogFileForced,
+    /// Two of brokers, name servers and consumers could not reach each other.
+    NamesCut,
+    /// A connection between two of them ended.
+    NamesEnded,
+    /// What was said between two of them was late by more than others wait.
+    NamesLate,
+    /// A name server did not know a master that lived, while another one did.
+    NamesDiffer,
+    /// One of them could not reach another, which could reach it.
+    NamesOneWay,
+    /// A name server began anew and knew nobody.
+    NamesRestartedEmpty,
+    /// A broker stopped in order, took its leave, and stayed away.
+    NamesTookLeave,
     /// A connection swallows what is said on it, one way.
     NetBlackHole,
     /// A connection was cut.
@@ -81,7 +95,7 @@ pub enum Strike {
 
 impl Strike {
     /// All kinds.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 40] = [
         Self::ClientDied,
         Self::ClockJumped,
         Self::DiskFull,
@@ -105,6 +119,13 @@ impl Strike {
         Self::DiskWritebackFailed,
         Self::LogFileExpired,
         Self::LogFileForced,
+        Self::NamesCut,
+        Self::NamesEnded,
+        Self::NamesLate,
+        Self::NamesDiffer,
+        Self::NamesOneWay,
+        Self::NamesRestartedEmpty,
+        Self::NamesTookLeave,
         Self::NetBlackHole,
         Self::NetCut,
         Self::NetImpostor,
@@ -143,6 +164,13 @@ impl Strike {
             Self::DiskWritebackFailed => "disk.writeback_failed",
             Self::LogFileExpired => "log.file_expired",
             Self::LogFileForced => "log.file_forced",
+            Self::NamesCut => "names.cut",
+            Self::NamesEnded => "names.ended",
+            Self::NamesLate => "names.late",
+            Self::NamesDiffer => "names.differ",
+            Self::NamesOneWay => "names.one_way",
+            Self::NamesRestartedEmpty => "names.restarted_empty",
+            Self::NamesTookLeave => "names.took_leave",
             Self::NetBlackHole => "net.black_hole",
             Self::NetCut => "net.cut",
             Self::NetImpostor => "net.impostor",

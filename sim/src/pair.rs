@@ -23,7 +23,9 @@ mod impostor;
 mod judge;
 #[cfg(test)]
 mod latency;
+mod names;
 mod node;
+mod settle;
 mod wire;
 mod work;
 
@@ -32,7 +34,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hotfire_core::broker::{Broker, Effect, HaInput, Input};
-use hotfire_core::domain::{BrokerRequest, BrokerResponse, Caller, Pulled, SendStatus};
+use hotfire_core::domain::{BrokerRequest, BrokerResponse, Caller, Pulled};
 use hotfire_core::ha::slave::{GivenUp, SlaveEffect};
 use hotfire_core::machine::{Digest, Machine as _};
 use hotfire_storage::Parting;
@@ -45,6 +47,7 @@ use crate::ring::{Outcome, Passed, Run, Violation};
 use crate::trace::Mark;
 use clock::Clocks;
 use judge::Judge;
+use names::Names;
 use node::{Node, Shape};
 use wire::{Parcel, Wires};
 
@@ -75,6 +78,8 @@ enum Event {
     Deliver(Parcel),
     /// A consumer asks for what is new.
     Pull,
+    /// Something among name servers and consumers.
+    Names(Box<names::Happening>),
     /// A slave has room again.
     Read(usize),
     /// Somebody sends a message.
@@ -103,6 +108,8 @@ struct World<'a> {
     /// May strangers act as slaves?
     guarded: bool,
     judge: Judge,
+    /// Name servers, and consumers that are routed by them.
+    names: Option<Names>,
     /// How much slower than otherwise messages are sent.
     pace: u64,
     sends: u64,
@@ -128,6 +135,9 @@ pub fn run(run: &Run) -> Outcome {
     world.settle()?;
     for node in &world.nodes {
         node.medium.digest(&mut world.digest);
+    }
+    if let Some(names) = &world.names {
+        names.digest(&mut world.digest);
     }
     world.digest.number(run.chance.drawn());
     Ok(Passed {
@@ -168,6 +178,7 @@ impl<'a> World<'a> {
             sent: 0,
             read: [0; work::TOPICS.len()],
             strikes: work.below(12, "pair.strikes"),
+            names: Names::new(run, slaves + 1),
             work,
             luck: run.chance.of(Concern::Process),
             refused: 0,
@@ -194,11 +205,17 @@ impl<'a> World<'a> {
         self.at(1000, Event::Send);
         self.at(2000, Event::Pull);
         self.at(5000, Event::Strike);
+        if let Some(names) = &mut self.names {
+            names.start(self.now);
+            self.names_plan();
+        }
         Ok(())
     }
 
     fn is_over(&self) -> bool {
-        let is_done = self.sent >= self.sends && self.strikes == 0;
+        let is_done = self.sent >= self.sends
+            && self.strikes == 0
+            && self.names.as_ref().is_none_or(Names::is_over);
         // Some disks let nobody start, and their operator does not wait for ever.
         (is_done && self.judge.unanswered() == 0) || self.refused > BOOTS_MAX
     }
@@ -218,6 +235,7 @@ impl<'a> World<'a> {
         match event {
             Event::Boot(at) => self.boot(at),
             Event::Deliver(parcel) => self.deliver(parcel),
+            Event::Names(what) => self.names_happen(*what),
             Event::Pull => self.pull(),
             Event::Read(at) => self.drain(at),
             Event::Send => self.send(),
@@ -243,6 +261,7 @@ impl<'a> World<'a> {
         }
         if is_up {
             self.judge.began(self.now, at, &self.nodes)?;
+            self.names_boot(at);
             return self.turn(at);
         }
         self.refused += 1;
@@ -274,6 +293,7 @@ impl<'a> World<'a> {
         broker.digest(&mut self.digest);
         self.judge.turned(self.now, at, &self.nodes)?;
         self.judge.rested(self.now, at, now.wall, &self.nodes)?;
+        self.names_rested(at)?;
         if broker.parting().is_some() || broker.closed_for_sends().is_some() {
             return self.restart(at);
         }
@@ -307,6 +327,9 @@ impl<'a> World<'a> {
         match effect {
             Effect::Answer { caller, response } => {
                 column.say(Mark::Sent, format_args!("{} {response:?}", caller.opaque));
+                if caller.conn.0 >= names::CONNS {
+                    return self.names_answer(at, &caller, response);
+                }
                 return self.answered(caller.opaque, response);
             }
             Effect::HaFrame { link, span } => {
@@ -344,7 +367,9 @@ impl<'a> World<'a> {
                 let parcels = self.wires.report(self.now, at, position);
                 self.carry(parcels);
             }
-            Effect::Group(_) | Effect::Notify { .. } | Effect::Register => {}
+            Effect::Group(of_group) => self.names_effect(at, Some(of_group)),
+            Effect::Register => self.names_effect(at, None),
+            Effect::Notify { .. } => {}
         }
         Ok(())
     }
@@ -457,27 +482,5 @@ impl<'a> World<'a> {
         }
         self.judge.refused(opaque);
         Ok(())
-    }
-
-    fn settle(&mut self) -> Result<(), Violation> {
-        let end = self.now + SETTLE;
-        let (mut probe, mut next) = (None, self.now);
-        while self.now < end {
-            let is_settled = judge::is_settled(&self.nodes);
-            let is_ok = |number| self.judge.status(number) == Some(SendStatus::Ok);
-            if is_settled && probe.is_some_and(is_ok) {
-                return self.judge.check_all(&self.nodes);
-            }
-            let is_due =
-                probe.is_none_or(|number| self.judge.is_answered(number) && !is_ok(number));
-            if is_settled && is_due && next <= self.now {
-                probe = Some(self.judge.next());
-                next = self.now + 1_000_000;
-                self.send_one()?;
-            }
-            self.step()?;
-        }
-        let detail = self.judge.why_unsettled(&self.nodes);
-        Err(Violation::new("once faults stop, replication goes on", detail))
     }
 }

@@ -5,8 +5,10 @@
 //! meets the same chance.
 
 mod keeping;
+mod names;
 
 pub use keeping::Keeping;
+pub use names::Names;
 use std::time::Duration;
 
 use hotfire_core::broker::{FlushPolicy, Pace};
@@ -37,6 +39,8 @@ pub struct Plan {
     pub clock: ClockFaults,
     /// What becomes of processes.
     pub process: ProcessFaults,
+    /// Name servers in the ring of replication.
+    pub pair_names: Names,
 }
 
 /// Who takes part.
@@ -177,6 +181,7 @@ impl Plan {
             net: NetFaults::draw(choose),
             clock: ClockFaults::draw(choose),
             process: ProcessFaults::draw(choose),
+            pair_names: Names::none(),
         };
         // Younger than the rest, and drawn behind it: what came before keeps its seeds.
         plan.net.partitions = *pick(choose, &[0, 0, 1, 4], "plan.net.partitions");
@@ -195,6 +200,7 @@ impl Plan {
         let pool = *pick(choose, &[0, 0, 3000, 40_000], "plan.pool");
         plan.store.pool = if plan.store.sync_flush { 0 } else { pool };
         plan.pair_keep = Keeping::draw_for_copies(choose);
+        plan.pair_names = Names::draw(choose);
         plan
     }
 
@@ -210,10 +216,14 @@ impl Plan {
                 Family::Net => {
                     (self.net.cut, self.net.stall, self.net.black_hole) = (0, 0, 0);
                     self.net.partitions = 0;
+                    let names = &mut self.pair_names;
+                    (names.cuts, names.one_way, names.ends) = (0, 0, 0);
                 }
                 Family::Process => {
                     (self.process.deaths, self.process.pauses) = (0, 0);
                     self.process.clients = 0;
+                    let names = &mut self.pair_names;
+                    (names.restarts, names.away, names.clients) = (0, 0, 0);
                 }
             }
         }

@@ -158,14 +158,16 @@ impl Acting {
         due.chain((!self.views.is_empty()).then_some(self.beat)).min()
     }
 
-    /// A name server has answered, or has not.
-    fn viewed(&mut self, now: Mono, at: usize, members: Option<BTreeMap<BrokerId, Text>>) {
-        let Some(view) = self.views.get_mut(at) else { return };
+    /// A name server has answered, or has not. Does it, after it had not?
+    fn viewed(&mut self, now: Mono, at: usize, members: Option<BTreeMap<BrokerId, Text>>) -> bool {
+        let Some(view) = self.views.get_mut(at) else { return false };
+        let is_back = view.is_tried && view.members.is_none() && members.is_some();
         (view.is_asked, view.is_tried, view.members) = (false, true, members);
         if self.heard().any(|members| self.leads(members)) {
             self.shown_until = now.after(ROUTE_LIFE);
         }
         self.is_shown = now < self.shown_until;
+        is_back
     }
 
     /// The members that name servers know.
@@ -249,13 +251,14 @@ impl<D: Disk> Broker<D> {
             }
             _ => None,
         };
-        self.acting.viewed(now, at, members);
-        if self.acting.is_missing() {
+        // While it did not answer it may have shown another one in this broker's place, and have
+        // been told of this broker again since.
+        let is_back = self.acting.viewed(now, at, members);
+        let is_missing = self.acting.is_missing();
+        if is_back || is_missing {
             self.hand_over.expect(now);
-            if self.acting.return_after <= now {
-                self.register_now = true;
-            }
         }
+        self.register_now |= is_missing && self.acting.return_after <= now;
         if !self.ha.is_slave() {
             return;
         }

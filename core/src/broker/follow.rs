@@ -125,8 +125,10 @@ impl<D: Disk> Broker<D> {
         self.offsets.take_light(&table.lmq_offset_table);
     }
 
-    /// What a slave is told.
-    pub(super) fn state_of(&self, kind: StateKind) -> BrokerResponse {
+    /// What a slave is told, and the change of the topic table that it speaks of. A slave tells
+    /// name servers of its topics: one that a power loss can still take from its master would be
+    /// routed to for ever, and written to by nobody.
+    pub(super) fn state_of(&self, kind: StateKind) -> (i64, BrokerResponse) {
         let (count, json) = match kind {
             StateKind::Topics => (self.topics.iter().count(), state::topics_json(&self.topics)),
             StateKind::Groups => (self.groups.table().len(), state::groups_json(&self.groups)),
@@ -134,6 +136,8 @@ impl<D: Disk> Broker<D> {
             StateKind::DelayOffsets => (0, NO_DELAYS.into()),
             StateKind::RequestModes => (0, NO_MODES.into()),
         };
-        BrokerResponse::State { kind, count, json: json.into() }
+        let is_of_topics = kind == StateKind::Topics;
+        let change = if is_of_topics { self.topics.version().now().counter } else { 0 };
+        (change, BrokerResponse::State { kind, count, json: json.into() })
     }
 }

@@ -13,7 +13,8 @@
 //!
 //! Who asks for an offset meanwhile waits, for it is a matter of milliseconds; a slave that does
 //! not answer delays it by [`PATIENCE`], not for ever. For [`ROUTE_LIFE`] after the last name
-//! server had to be told anew offsets only go forward here: what is taken back then comes again.
+//! server had to be told anew, or was heard again, offsets only go forward here: what is taken back
+//! then comes again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -84,7 +85,8 @@ impl HandOver {
         self.is_done
     }
 
-    /// A name server does not know this broker: clients may be with another.
+    /// A name server does not know this broker, or did not for all that is known: clients may be
+    /// with another.
     pub(super) fn expect(&mut self, now: Mono) {
         self.listens_until = now.after(ROUTE_LIFE);
     }

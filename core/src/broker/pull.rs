@@ -137,7 +137,7 @@ impl<D: Disk> Broker<D> {
             Err((code, remark)) => return self.refuse(caller, code, remark),
         };
         let mut pulled = self.look(&pull, &filter);
-        self.direct(&pull.group, &mut pulled);
+        self.direct(&pull, &mut pulled);
         let Some(deadline) = deadline.filter(|_| pulled.code == Code::PullNotFound) else {
             return self.answer(caller, BrokerResponse::Pulled(Box::new(pulled)));
         };
@@ -158,10 +158,17 @@ impl<D: Disk> Broker<D> {
 
     /// Whom the consumer is to ask the next time (5.2): one that is far behind a slave, one that
     /// came to a slave its master, as soon as that is back.
-    fn direct(&self, group: &str, pulled: &mut Pulled) {
+    ///
+    /// A slave moves nobody: what it lacks, at its end or in front of its beginning, its master may
+    /// have (`offsetCheckInSlave`, which is off). Until then the consumer waits where it is.
+    fn direct(&self, pull: &Pull, pulled: &mut Pulled) {
         let seen = pulled.spans.last().map(|span| span.end());
         let lacks = seen.map_or(0, |seen| self.store.written().end().since(seen));
-        let (near, far) = self.groups.served_by(group);
+        let (near, far) = self.groups.served_by(&pull.group);
+        let is_moved = pulled.code == Code::PullOffsetMoved && self.ha.is_slave();
+        if let Some(asked) = u64::try_from(pull.offset).ok().filter(|_| is_moved) {
+            (pulled.code, pulled.next) = (Code::PullNotFound, QueueOffset::new(asked));
+        }
         if self.config.far_behind.is_some_and(|most| lacks > most) {
             pulled.suggest = far;
         } else if self.ha.is_slave() {

@@ -63,7 +63,7 @@ impl<D: Disk> Broker<D> {
                 let found = self.store.offset_by_time(&of.topic, of.queue, at, boundary);
                 offset(found.map_or(0, QueueOffset::get))
             }
-            BrokerRequest::State(kind) => self.state_of(kind),
+            BrokerRequest::State(kind) => return Ok(self.state_of(kind)),
             BrokerRequest::TopicConfig { topic } => {
                 let config = self.topics.get(&topic).ok_or_else(|| no_topic(&topic))?;
                 BrokerResponse::TopicConfig(Box::new(config.describe(&topic)))

@@ -261,6 +261,23 @@ fn a_topic_is_registered_once_a_power_loss_cannot_take_it_away() {
     assert_eq!(after.data_version.counter, before.data_version.counter + 1);
 }
 
+/// A slave tells name servers of what its master has: a topic that the master loses would be routed
+/// to, to be read, for ever.
+#[test]
+fn a_slave_is_told_of_a_topic_once_a_power_loss_cannot_take_it_away() {
+    let mut rig = Rig::new();
+    rig.broker.store.disk_mut().hold_completions(true);
+    rig.ask(2, send("t", b"x"));
+    let asked = rig.ask(2, BrokerRequest::State(crate::domain::StateKind::Topics));
+    let is_it = |(opaque, _): &(i32, BrokerResponse)| *opaque == asked;
+    assert!(!rig.run(2).iter().any(is_it));
+    rig.broker.store.disk_mut().hold_completions(false);
+    let answers = rig.run(3);
+    let table = answers.into_iter().find(is_it).map(|(_, table)| table);
+    let Some(BrokerResponse::State { json, .. }) = table else { panic!("{table:?}") };
+    assert!(String::from_utf8_lossy(&json).contains("\"t\": {"));
+}
+
 /// Its topic lacked a route; when the wait for one ends it is appended, and nobody is answered.
 #[test]
 fn a_one_way_send_that_had_to_wait_wakes_the_pull_that_waits_for_it() {

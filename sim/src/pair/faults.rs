@@ -1,5 +1,6 @@
 //! What happens to brokers and wires.
 
+use hotfire_core::domain::{BrokerResponse, SendStatus};
 use hotfire_storage::Parting;
 
 use super::{Event, World};
@@ -23,6 +24,7 @@ impl World<'_> {
         self.nodes[at].log.say(Mark::Died, format_args!("power {power}"));
         self.run.ledger.hit(Strike::NodeDied);
         self.judge.died(at, power);
+        self.names_died(at, power, false);
         self.nodes[at].die(power);
         let parcels = self.wires.died(self.now, at, power);
         self.carry(parcels);
@@ -31,12 +33,25 @@ impl World<'_> {
 
     /// An orderly stop and a start: after a failed sync, or because the log is to be parted.
     pub(super) fn restart(&mut self, at: usize) -> Result<(), Violation> {
+        self.stop_until(at, self.now + 1)
+    }
+
+    /// An orderly stop, and a start at some time.
+    pub(super) fn stop_until(&mut self, at: usize, back: u64) -> Result<(), Violation> {
         let now = self.time(at);
         self.run.ledger.hit(Strike::NodeRestarted);
+        self.names_died(at, false, true);
         let parcels = self.wires.died(self.now, at, false);
         self.carry(parcels);
         let answers = self.nodes[at].restart(now);
         for (opaque, response) in answers {
+            if let BrokerResponse::Sent(sent) = &response
+                && sent.status == SendStatus::FlushSlaveTimeout
+            {
+                // Nobody waits for a slave any longer than until the stop.
+                self.judge.refused(opaque);
+                continue;
+            }
             self.answered(opaque, response)?;
         }
         self.judge.stopped(at);
@@ -46,7 +61,7 @@ impl World<'_> {
                 self.run.ledger.hit(Strike::SlaveBegan);
             }
         }
-        self.at(self.now + 1, Event::Boot(at));
+        self.at(back, Event::Boot(at));
         Ok(())
     }
 
@@ -68,6 +83,9 @@ impl World<'_> {
         let pause = self.luck.below(most, "pair.strike_pause");
         self.at(self.now + 1 + pause, Event::Strike);
         let at = self.luck.index(self.nodes.len(), "pair.whom");
+        if let Some(names) = &mut self.names {
+            names.disturbed(self.now);
+        }
         match self.luck.below(6, "pair.what") {
             0 if self.nodes[at].broker.is_some() => self.die(at)?,
             1 => {

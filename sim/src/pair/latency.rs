@@ -8,6 +8,8 @@
 //!                 └─► link ─► write ─► link ───┘
 //! ```
 
+use hotfire_core::domain::SendStatus;
+
 use super::*;
 use crate::choose::{Chance, Tape};
 use crate::disk::Faults;

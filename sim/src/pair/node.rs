@@ -12,6 +12,7 @@ use hotfire_storage::time::{Mono, Now};
 use hotfire_storage::{LoadError, OpenError as StoreError, Parting, Settings, part};
 
 use super::aside::Before;
+use super::names::{CONNS, Names};
 use super::wire::Parcel;
 use crate::choose::{Choose, Concern, Stream, pick};
 use crate::disk::{Faults, Medium, SimDisk};
@@ -135,13 +136,14 @@ impl Node {
         };
         let settings = Settings { staged, commit_log_file, ..run.plan.store.settings() };
         let host = ([10, 0, 0, u8::try_from(at + 1).expect("few")], 10_911).into();
-        let config = BrokerConfig {
+        let mut config = BrokerConfig {
             role,
             flush,
             seed: u64::try_from(at).expect("few"),
             retention: shape.keep.policy(),
             ..BrokerConfig::new(identity, host, "10.0.0.1:10912".into())
         };
+        Names::set(&run.plan.pair_names, &mut config);
         let is_bad = faults.sync_fails + faults.writeback_fails + faults.sync_stuck > 0;
         let (luck, boot_dies) = (run.chance.of(Concern::Process), faults.boot_dies);
         Self {
@@ -237,7 +239,10 @@ impl Node {
         self.log.say(Mark::Note, format_args!("stopped: {stopped:?}"));
         let mut answers = Vec::new();
         while let Some(effect) = broker.poll(now) {
-            if let Effect::Answer { caller, response } = effect {
+            // Consumers that are routed ask again.
+            if let Effect::Answer { caller, response } = effect
+                && caller.conn.0 < CONNS
+            {
                 answers.push((caller.opaque, response));
             }
         }

@@ -25,6 +25,12 @@ pub(super) fn message(work: &mut Stream, number: i32, born: Wall) -> BrokerReque
     }))
 }
 
+/// A message that nobody may take, for it goes to a slave.
+pub(super) fn unwanted(of: usize) -> BrokerRequest {
+    let to = QueueRef { topic: TOPICS[of].into(), queue: 0 };
+    BrokerRequest::Send(Box::new(Send { default_queues: 1, ..Send::new("p", to, vec![7; 20]) }))
+}
+
 /// Who asks question number so and so.
 pub(super) fn caller(opaque: i32) -> Caller {
     Caller {

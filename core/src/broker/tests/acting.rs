@@ -306,6 +306,27 @@ fn a_master_listens_to_its_slaves_while_clients_may_still_be_there() {
     assert!(effects.contains(&fetch("s:1")) && effects.contains(&Effect::Register), "{effects:?}");
 }
 
+/// A name server that hears nothing for a while shows a slave. When its link is back, a master can
+/// be registered again before it is listed as missing.
+#[test]
+fn a_master_listens_to_its_slaves_after_a_name_server_was_not_heard() {
+    let mut master = Node::open(master_with_messages(), member(MASTER, 1));
+    master.acts(0);
+    master.sees(1, 0, Some(&[SLAVE]));
+    master.acts(1);
+    master.told(2, Some(offsets(&[("t", 2)])));
+    master.acts(2);
+    master.acts(70_000);
+    master.sees(80_000, 0, Some(&[MASTER, SLAVE]));
+    assert!(!master.acts(80_000).contains(&fetch("s:1")), "nothing has happened");
+    master.sees(90_000, 0, None);
+    assert!(!master.acts(90_000).contains(&fetch("s:1")), "it is no news that it is not heard");
+    master.sees(110_000, 0, Some(&[MASTER, SLAVE]));
+    assert!(master.acts(110_000).contains(&fetch("s:1")));
+    master.told(110_001, Some(offsets(&[("t", 3)])));
+    assert_eq!(master.offset(110_002, "t"), Ok(3));
+}
+
 #[test]
 fn members_of_apaches_ask_a_master_where_its_log_is_and_tell_a_slave_in_vain() {
     let mut master = Node::open(master_with_messages(), member(MASTER, 1));

@@ -425,6 +425,36 @@ fn a_slave_answers_pulls_and_sends_consumers_back_to_a_master_that_lives() {
     assert_eq!(pull_at(&mut pair, 7, 1), None, "held: nobody else can be asked");
 }
 
+/// `offsetCheckInSlave` is off. A consumer that were moved would commit what it has consumed long
+/// ago, or skip what its master has.
+#[test]
+fn a_slave_leaves_a_consumer_where_it_is_whatever_it_lacks() {
+    let mut pair = Pair::new(0);
+    pair.send(1, "t", b"one");
+    pair.run(2);
+    let json = state::topics_json(&pair.master.broker.topics);
+    pair.slave.handle(at(3), Input::Fetched { kind: StateKind::Topics, json: Some(json.into()) });
+    let pull_at = |pair: &mut Pair, ms, queue, offset| {
+        let BrokerRequest::Pull(mut wanted) = pull("t", offset, None) else { unreachable!() };
+        wanted.from.queue = queue;
+        let request = BrokerRequest::Pull(wanted);
+        pair.slave.handle(at(ms), Input::Request { caller: caller(1), request });
+        let mut effects = std::iter::from_fn(|| pair.slave.poll(at(ms)));
+        effects.find_map(|effect| match effect {
+            Effect::Answer { response: BrokerResponse::Pulled(pulled), .. } => {
+                Some((pulled.code, pulled.next.get()))
+            }
+            _ => None,
+        })
+    };
+    let there = Some((Code::PullRetryImmediately, 7));
+    assert_eq!(pull_at(&mut pair, 4, 0, 7), there, "beyond its end: its master may be there");
+    assert_eq!(pull_at(&mut pair, 4, 1, 7), there, "it has nothing of this queue");
+    pair.cut_link(6);
+    let gone = Some((Code::PullNotFound, 7));
+    assert_eq!((pull_at(&mut pair, 7, 0, 7), pull_at(&mut pair, 7, 1, 7)), (gone, gone));
+}
+
 #[test]
 fn consumers_that_are_far_behind_are_sent_to_a_slave() {
     let config = BrokerConfig { far_behind: Some(1_000), ..config() };
