@@ -3,10 +3,10 @@
 //!
 //! ```text
 //! wait: stop? requests? a wake-up (disk, name server)? a deadline?
-//!   └► handle all that is ready ─► poll until there is nothing ─► wait
+//!   └► handle what is ready ─► poll until there is nothing ─► wait
 //! ```
 //!
-//! A turn takes everything that is ready at once, so an idle broker answers at once and a busy
+//! A turn takes what is ready at once, up to a bound, so an idle broker answers at once and a busy
 //! one amortises; connections are woken once a turn. All on one thread, and, since only
 //! [`hotfire_net::rt`] names a runtime, the very same code runs in the simulator.
 
@@ -34,6 +34,10 @@ pub use namesrv::{NamesrvEdges, run_namesrv};
 /// longer than people wait.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// What a turn takes in, at most. Were it all that is there, everybody would wait for everybody: a
+/// master for its slave, which waits for the master's next turn. Measured.
+const TURN_MAX: usize = 64;
+
 /// A machine with its edges.
 trait Node {
     type Machine: Machine;
@@ -57,9 +61,17 @@ trait Node {
 async fn turns<N: Node>(node: &mut N, wake: &Notify, stop: impl Future<Output = ()>) {
     let mut stop = pin!(stop);
     loop {
-        turn(node);
+        let is_over = turn(node);
         if node.is_done() {
             return;
+        }
+        if !is_over {
+            // Slaves and clients get what this turn has for them while the next one runs.
+            tokio::select! {
+                biased;
+                () = &mut stop => return,
+                () = tokio::task::yield_now() => continue,
+            }
         }
         let deadline = node.machine().deadline();
         tokio::select! {
@@ -72,11 +84,15 @@ async fn turns<N: Node>(node: &mut N, wake: &Notify, stop: impl Future<Output = 
     }
 }
 
-/// One turn: everything in, then everything out.
-fn turn<N: Node>(node: &mut N) {
+/// One turn: what is ready in, then everything out. Is nothing left?
+fn turn<N: Node>(node: &mut N) -> bool {
     let now = rt::now();
-    while let Some(input) = node.next_input() {
+    let mut taken = 0;
+    while taken < TURN_MAX
+        && let Some(input) = node.next_input()
+    {
         node.machine_mut().handle(now, input);
+        taken += 1;
     }
     while let Some(effect) = node.machine_mut().poll(now) {
         node.act(effect);
@@ -84,6 +100,7 @@ fn turn<N: Node>(node: &mut N) {
     if cfg!(any(debug_assertions, madsim)) {
         node.machine().verify();
     }
+    taken < TURN_MAX
 }
 
 async fn until(deadline: Option<Mono>) {
