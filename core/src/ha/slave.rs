@@ -340,7 +340,9 @@ impl Slave {
         let asked = self.wanted(own);
         self.overlap = self.overlap.saturating_mul(8);
         let State::Linked { from, .. } = self.state else { return Step::Skip };
-        let is_all = from.get() <= own.start.get().max(1) && asked.get() <= own.start.get().max(1);
+        // The master may have none of what was asked for, and have begun behind it.
+        let begins = own.start.get().max(1);
+        let is_all = asked.get() <= begins && (from.get() <= begins || from > asked);
         if is_all {
             self.overlap = self.policy.overlap;
             let theirs = self.master_end.take();

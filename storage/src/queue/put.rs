@@ -44,9 +44,9 @@ impl Queue {
     /// Moves the end to where the entry belongs. A gap that is small is one that the log itself
     /// has, since damage to the queue was repaired before: its offsets name the record behind it,
     /// so that every unit above the minimum can be read. For any other distance the queue begins
-    /// anew there, with placeholders in the front of its file; and so it does behind units of
-    /// records that are gone: the log may be another that begins here, of which the queue has not
-    /// heard yet.
+    /// anew there, with placeholders in the front of its file; and so it does unless it continues
+    /// units of records that are gone: the log may be another that begins here, of which the queue
+    /// has not heard yet, or these units are what a file's blocks held before.
     fn seek<D: Disk>(
         &mut self,
         disk: &mut D,
@@ -57,7 +57,7 @@ impl Queue {
         let is_new = self.end == self.chain.start() && position != self.end;
         let is_far = position > self.end + self.chain.file_len().max(NEAR);
         let is_gone = self.last_at.is_some_and(|last| last < log_start);
-        let is_old = position > self.end && is_gone;
+        let is_old = position != self.end && is_gone;
         let begins = position < self.chain.start() || is_new || is_far || is_old;
         if begins {
             self.chain.restart(disk, self.chain.file_start(position))?;

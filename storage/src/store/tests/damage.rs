@@ -350,3 +350,29 @@ fn a_stale_unit_behind_a_gap_does_not_end_its_queue() {
     assert_eq!(queue.trim(disk, Physical::new(u64::MAX)), Some(known.end()));
     assert_eq!(queue.next().get(), 2, "what lies behind has nothing to say");
 }
+
+/// The same where the log began anew: nothing says where the queue ended, and what stood in front
+/// of its first unit is lost.
+#[test]
+fn stale_units_in_front_of_a_log_that_began_anew_are_no_queue() {
+    let (mut writer, _) = open(PlainDisk::default());
+    for _ in 0..4 {
+        // A file each.
+        append(&mut writer, &draft("t", &[5; 600], &[]));
+    }
+    let path = format!("{LOG}{:020}", 3 * 1024);
+    let last = writer.disk().file(&path).expect("its file").to_vec();
+    let mut stale = writer.disk().file("consumequeue/t/0/00000000000000000000").expect("units");
+    let mut disk = PlainDisk::default();
+    disk.put_file(&path, last);
+    disk.put_file("consumequeue/t/0/00000000000000000040", vec![0; 40]);
+    disk.put_file(
+        "consumequeue/t/0/00000000000000000080",
+        stale.split_off(..40).expect("2").to_vec(),
+    );
+    let settings = Settings { consume_queue_file: 40, ..settings() };
+    let (store, _) = Store::open(disk, settings, |_| false).expect("a sound store");
+    let range = store.queue("t", 0).expect("its queue");
+    assert_eq!((range.min.get(), range.max.get()), (3, 4));
+    store.verify_all().expect("queues follow the log");
+}

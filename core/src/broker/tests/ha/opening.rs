@@ -94,3 +94,38 @@ fn a_log_that_begins_where_a_slaves_ends_is_not_taken_for_its_continuation() {
     slave.proved(at(1).mono, Some(Ok(())));
     assert_eq!(slave.parting(), Some(Parting::Begin(end)));
 }
+
+#[test]
+fn a_log_that_differs_from_where_the_masters_begins_has_nothing_in_common_with_it() {
+    let (begins, end) = (Physical::new(4096), Physical::new(6000));
+    let own = Own {
+        start: Physical::ZERO,
+        written: Written::upto(end),
+        flushed: Flushed::upto(end),
+        safe: end,
+        file_len: 4096,
+    };
+    let mut slave = Slave::new(SlavePolicy::default(), at(0).mono);
+    slave.follow(at(0).mono, Some("10.0.0.1:10912".into()));
+    for ms in 0..20 {
+        let now = at(ms * 1000).mono;
+        while let Some(effect) = slave.poll(now, own) {
+            match effect {
+                SlaveEffect::Connect { .. } => slave.connected(now, own),
+                SlaveEffect::Report(asked) => {
+                    // What the master has of what is asked for, and none of it is the same.
+                    let step = slave.frame(now, asked.max(begins), 10, own);
+                    assert_eq!(step, Step::Compare { len: 10 });
+                    let located = slave.compared(0, false, own);
+                    assert!(matches!(located, Step::Locate { .. }));
+                    assert!(!slave.located(now, None, own));
+                }
+                SlaveEffect::Disconnect => {}
+            }
+        }
+        if let Some(GivenUp::Stranger { start, .. }) = slave.take_given_up() {
+            return assert_eq!((start, slave.parting()), (Physical::ZERO, None));
+        }
+    }
+    panic!("it asks for all of it over and over");
+}
