@@ -73,7 +73,9 @@ pub async fn run(args: &ReplicateArgs) -> Result<ReplicateReport, Failure> {
             group.take_turn(args).await?;
         }
     }
-    groups.iter_mut().for_each(|group| group.rounds.clear());
+    for group in &mut groups {
+        group.rounds.clear();
+    }
     for round in 0..args.rounds {
         for group in &mut groups {
             group.take_turn(args).await?;
