@@ -376,3 +376,34 @@ fn stale_units_in_front_of_a_log_that_began_anew_are_no_queue() {
     assert_eq!((range.min.get(), range.max.get()), (3, 4));
     store.verify_all().expect("queues follow the log");
 }
+
+#[test]
+fn own_units_in_front_of_stale_ones_stay() {
+    let (mut writer, _) = Store::open(PlainDisk::default(), tiny(), |_| false).expect("a store");
+    for number in 0..6 {
+        // A file of the log each, and one of the queue.
+        append(&mut writer, &draft("t", &[5; 600], &[]));
+        drop(events(&mut writer));
+        if number == 3 {
+            writer.sync(Physical::ZERO, writer.committed());
+            writer.sync_queues();
+            drop(events(&mut writer));
+        }
+    }
+    let mut disk = writer.into_disk().reopened();
+    let unit = |number: u64| format!("consumequeue/t/0/{:020}", number * 20);
+    let old = [0, 1].map(|number| disk.file(&unit(number)).expect("a unit").to_vec());
+    assert!(
+        disk.take_file(&format!("{LOG}{:020}", 0)) && disk.take_file(&format!("{LOG}{:020}", 1024))
+    );
+    for (number, stale) in (4..).zip(old) {
+        disk.put_file(&unit(number), stale);
+    }
+    let (mut store, _) = Store::open(disk, tiny(), |_| false).expect("a sound store");
+    let log_start = store.start();
+    let Store { queues, disk, .. } = &mut store;
+    let queue = queues.get_mut("t", 0).expect("its queue");
+    let range = queue.range(disk, log_start);
+    assert_eq!((range.min.get(), range.max.get()), (2, 6));
+    store.verify_all().expect("queues follow the log");
+}
