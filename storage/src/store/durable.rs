@@ -308,8 +308,12 @@ impl<D: Disk> Store<D> {
         let (from, end) = (self.flushed.end().get(), self.written().end());
         let parts = self.log.chain.parts(from - from % PAGE, end.get());
         let log = sync_each(&mut self.disk, parts);
-        let queues = each(self.queues.iter_mut(), |(.., queue)| queue.finish(&mut self.disk));
-        log.and(queues).and(self.index.finish(&mut self.disk, &self.log))?;
+        // Units that waited for the files of a deleted queue get theirs when those are gone.
+        let left = self.clear_now();
+        let is_free = |topic: &str, id| !self.remnants.contains_key(&(topic.into(), id));
+        let free = self.queues.iter_mut().filter(|(topic, id, _)| is_free(topic, *id));
+        let queues = each(free, |(.., queue)| queue.finish(&mut self.disk));
+        log.and(left).and(queues).and(self.index.finish(&mut self.disk, &self.log))?;
         self.flushed = Flushed::upto(end);
         let indexed = self.indexed_now();
         self.move_checkpoint((end, self.queues.ends()), self.newest.0, &indexed);

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{Store, StoreEvent, Task};
 use crate::chain::Ahead;
 use crate::queue::{Queue, Side};
-use crate::seam::{Disk, Fault, FileId, Op};
+use crate::seam::{Disk, Fault, FileId, Op, each};
 use crate::text::Text;
 
 /// What is left of deleted queues, by topic and id.
@@ -38,6 +38,14 @@ pub(super) struct Remnants {
 impl Remnants {
     fn is_over(&self) -> bool {
         self.files.is_empty() && self.made == 0
+    }
+}
+
+/// How it goes. By its name, if an attempt failed that took the handle.
+fn deletion<'a>(path: &'a str, file: &mut Option<FileId>) -> Op<'a> {
+    match file.take() {
+        Some(file) => Op::Delete { file },
+        None => Op::Remove { path },
     }
 }
 
@@ -101,10 +109,7 @@ impl<D: Disk> Store<D> {
             return;
         }
         let Some((path, file)) = remnants.files.front_mut() else { return };
-        let op = match file.take() {
-            Some(file) => Op::Delete { file },
-            None => Op::Remove { path },
-        };
+        let op = deletion(path, file);
         remnants.is_running = true;
         self.ops.submit(&mut self.disk, Task::Clear { topic: key.0, id }, op);
     }
@@ -114,6 +119,22 @@ impl<D: Disk> Store<D> {
         for (topic, id) in self.remnants.keys().cloned().collect::<Vec<_>>() {
             self.clear(&topic, id);
         }
+    }
+
+    /// Deletes all of it on the spot, as far as that can be done. Nothing else is under way: stop
+    /// only.
+    pub(super) fn clear_now(&mut self) -> Result<(), Fault> {
+        let (disk, all) = (&mut self.disk, &mut self.remnants);
+        let cleared = each(all.values_mut(), |remnants| {
+            assert!(!remnants.is_running && remnants.made == 0, "nothing is under way");
+            while let Some((path, file)) = remnants.files.front_mut() {
+                disk.perform(deletion(path, file))?;
+                remnants.files.pop_front();
+            }
+            Ok(())
+        });
+        all.retain(|_, remnants| !remnants.is_over());
+        cleared
     }
 
     pub(super) fn cleared(&mut self, topic: &str, id: i32, outcome: Result<(), Fault>) {

@@ -234,4 +234,15 @@ fn a_log_that_begins_anew_has_no_gap_to_what_was_before() {
         assert_eq!(again.queue("t", 0), Some(range));
         again.verify_all().expect("queues follow the log");
     }
+    // Nor does it get a file over one of those when it stops: that deletes them first, or fails.
+    for heals in [false, true] {
+        let mut after = copied(disk.reopened(), AT.get(), true);
+        after.disk_mut().fail_deletions(!heals);
+        assert_eq!(after.close().is_ok(), heals);
+        let (again, opened) = open(after.into_disk().reopened());
+        assert_eq!(opened.clean, heals);
+        let range = again.queue("t", 0).expect("its queue");
+        assert_eq!((range.min.get(), range.max.get()), (3, 4), "healed: {heals}");
+        again.verify_all().expect("queues follow the log");
+    }
 }
