@@ -123,7 +123,9 @@ impl PlainDisk {
                 return Err(Fault::Full { path: path.to_owned() });
             }
             Op::Allocate { path, len } => {
-                self.files.insert(path.to_owned(), vec![0; to_usize(len)]);
+                let before = self.files.insert(path.to_owned(), vec![0; to_usize(len)]);
+                let is_free = before.is_none_or(|bytes| bytes.is_empty());
+                assert!(is_free, "{path} is allocated over a file that exists: its owner lost it");
                 return Ok(self.open_at(path));
             }
             Op::Delete { file } => {
