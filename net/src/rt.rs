@@ -17,7 +17,7 @@ mod native {
 
     pub use tokio::net::tcp::{OwnedReadHalf as ReadHalf, OwnedWriteHalf as WriteHalf};
     pub use tokio::net::{TcpListener, TcpStream};
-    pub use tokio::task::spawn_local;
+    pub use tokio::task::{spawn_local, yield_now};
     pub use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
     pub(super) fn split(stream: TcpStream) -> (ReadHalf, WriteHalf) {
@@ -39,7 +39,7 @@ mod simulated {
     use super::{Duration, Future};
 
     pub use madsim::net::{TcpListener, TcpStream};
-    pub use madsim::task::spawn_local;
+    pub use madsim::task::{spawn_local, yield_now};
     pub use madsim::time::{Instant, Sleep, sleep, sleep_until};
 
     /// The reading half of a stream.
@@ -64,10 +64,12 @@ mod simulated {
 #[cfg(not(madsim))]
 pub use native::{
     Instant, ReadHalf, Sleep, TcpListener, TcpStream, WriteHalf, sleep, sleep_until, spawn_local,
+    yield_now,
 };
 #[cfg(madsim)]
 pub use simulated::{
     Instant, ReadHalf, Sleep, TcpListener, TcpStream, WriteHalf, sleep, sleep_until, spawn_local,
+    yield_now,
 };
 
 #[cfg(not(madsim))]

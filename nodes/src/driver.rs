@@ -70,7 +70,7 @@ async fn turns<N: Node>(node: &mut N, wake: &Notify, stop: impl Future<Output = 
             tokio::select! {
                 biased;
                 () = &mut stop => return,
-                () = tokio::task::yield_now() => continue,
+                () = rt::yield_now() => continue,
             }
         }
         let deadline = node.machine().deadline();

@@ -35,7 +35,13 @@ impl Source {
         if of_tests {
             return "";
         }
-        self.code.find("#[cfg(test)]\nmod ").map_or(&self.code, |at| &self.code[..at])
+        // A module in a file of its own is only named, at the top, and more of the product follows.
+        let mut modules = self.code.match_indices("#[cfg(test)]\nmod ").map(|(at, _)| at);
+        let is_here = |at: &usize| {
+            let rest = &self.code[*at..];
+            rest.find(['{', ';']).is_some_and(|end| rest.as_bytes()[end] == b'{')
+        };
+        modules.find(is_here).map_or(&self.code, |at| &self.code[..at])
     }
 
     /// `path:line: said` for the place `at` in the text.

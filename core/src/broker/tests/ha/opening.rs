@@ -76,18 +76,18 @@ fn what_may_be_a_record_is_held_and_given_up_with_its_connection() {
     pair.check_same();
 }
 
+/// A slave that knows its master, and its log: all of it is on the medium.
+fn slave_of(end: Physical) -> (Slave, Own) {
+    let mut slave = Slave::new(SlavePolicy::default(), at(0).mono);
+    slave.follow(at(0).mono, Some("10.0.0.1:10912".into()));
+    let (start, written, flushed) = (Physical::ZERO, Written::upto(end), Flushed::upto(end));
+    (slave, Own { start, written, flushed, safe: end, file_len: 4096 })
+}
+
 #[test]
 fn a_log_that_begins_where_a_slaves_ends_is_not_taken_for_its_continuation() {
     let end = Physical::new(2 * 4096);
-    let own = Own {
-        start: Physical::ZERO,
-        written: Written::upto(end),
-        flushed: Flushed::upto(end),
-        safe: end,
-        file_len: 4096,
-    };
-    let mut slave = Slave::new(SlavePolicy::default(), at(0).mono);
-    slave.follow(at(0).mono, Some("10.0.0.1:10912".into()));
+    let (mut slave, own) = slave_of(end);
     assert!(matches!(slave.poll(at(0).mono, own), Some(SlaveEffect::Connect { .. })));
     slave.connected(at(0).mono, own);
     assert_eq!(slave.frame(at(1).mono, end, 10, own), Step::Prove { at: end });
@@ -97,16 +97,8 @@ fn a_log_that_begins_where_a_slaves_ends_is_not_taken_for_its_continuation() {
 
 #[test]
 fn a_log_that_differs_from_where_the_masters_begins_has_nothing_in_common_with_it() {
-    let (begins, end) = (Physical::new(4096), Physical::new(6000));
-    let own = Own {
-        start: Physical::ZERO,
-        written: Written::upto(end),
-        flushed: Flushed::upto(end),
-        safe: end,
-        file_len: 4096,
-    };
-    let mut slave = Slave::new(SlavePolicy::default(), at(0).mono);
-    slave.follow(at(0).mono, Some("10.0.0.1:10912".into()));
+    let begins = Physical::new(4096);
+    let (mut slave, own) = slave_of(Physical::new(6000));
     for ms in 0..20 {
         let now = at(ms * 1000).mono;
         while let Some(effect) = slave.poll(now, own) {
