@@ -17,7 +17,7 @@ use hotfire_storage::seam::{Disk, Fault};
 use tokio::sync::Notify;
 
 use super::fetcher::Fetcher;
-use super::registrar::Registrar;
+use super::registrar::Registrars;
 use super::{GRACE, Node, turn, turns};
 
 /// Where a broker meets the world.
@@ -51,7 +51,7 @@ pub async fn run_broker<D: Disk>(
     for listener in listeners {
         server.listen(listener);
     }
-    let registrar = Registrar::start(name_servers, Arc::clone(&wake));
+    let registrars = Registrars::start(name_servers, Arc::clone(&wake));
     let ha = HaServer::new(Arc::clone(&wake));
     if let Some(listener) = ha_listener {
         ha.listen(listener);
@@ -60,9 +60,10 @@ pub async fn run_broker<D: Disk>(
     let scratch = BytesMut::new();
     let fetcher = Fetcher::new(Arc::clone(&wake));
     let next_opaque = 0;
-    let mut node = Serving { broker, server, registrar, ha, master, fetcher, scratch, next_opaque };
+    let mut node =
+        Serving { broker, server, registrars, ha, master, fetcher, scratch, next_opaque };
     turns(&mut node, &wake, stop).await;
-    let leave = node.registrar.leave(node.broker.config().identity.clone());
+    let leave = node.registrars.leave(node.broker.config().identity.clone());
     turns(&mut node, &wake, leave).await;
     node.server.stop_accepting();
     node.master.disconnect();
@@ -77,7 +78,7 @@ pub async fn run_broker<D: Disk>(
 struct Serving<D: Disk> {
     broker: Broker<D>,
     server: Server<BrokerRequest>,
-    registrar: Registrar,
+    registrars: Registrars,
     ha: HaServer,
     master: HaClient,
     fetcher: Fetcher,
@@ -105,7 +106,7 @@ impl<D: Disk> Node for Serving<D> {
         match self.server.inbox().next() {
             Some(Arrival::Closed { conn }) => Some(Input::Closed { conn }),
             Some(Arrival::Request { caller, request }) => Some(Input::Request { caller, request }),
-            None => match self.registrar.next_outcome() {
+            None => match self.registrars.next_outcome() {
                 Some((version, response)) => Some(Input::Registered { version, response }),
                 None => self.next_of_group(),
             },
@@ -133,7 +134,7 @@ impl<D: Disk> Node for Serving<D> {
                 let frame = codec::encode_notice(&notice, self.next_opaque, &mut self.scratch);
                 self.server.outbox().notify(conn, frame);
             }
-            Effect::Register => self.registrar.register(self.broker.registration()),
+            Effect::Register => self.registrars.register(self.broker.registration()),
             Effect::HaFrame { link, span } => {
                 let bytes = if span.len == 0 { Bytes::new() } else { self.broker.lease(span) };
                 self.ha.send(link, span.at, bytes);
@@ -143,13 +144,13 @@ impl<D: Disk> Node for Serving<D> {
                 self.master.connect(master.to_string());
             }
             Effect::Group(GroupEffect::Beat) => {
-                self.registrar.beat(&self.broker.config().identity);
+                self.registrars.beat(&self.broker.config().identity);
             }
             Effect::Group(GroupEffect::Fetch { from, kind }) => {
                 self.fetcher.fetch(from.to_string(), kind);
             }
             Effect::Group(GroupEffect::Watch { name_server }) => {
-                self.registrar.watch(name_server, &self.broker.config().identity);
+                self.registrars.watch(name_server, &self.broker.config().identity);
             }
             Effect::Master(SlaveEffect::Disconnect) => self.master.disconnect(),
             Effect::Master(SlaveEffect::Report(position)) => self.master.report(position),
@@ -160,7 +161,7 @@ impl<D: Disk> Node for Serving<D> {
 impl<D: Disk> Serving<D> {
     /// What others of the group said, or name servers of it.
     fn next_of_group(&mut self) -> Option<Input> {
-        if let Some((name_server, response)) = self.registrar.next_members() {
+        if let Some((name_server, response)) = self.registrars.next_members() {
             return Some(Input::Members { name_server, response });
         }
         if let Some((kind, json)) = self.fetcher.next_outcome() {

@@ -1,10 +1,8 @@
 //! Keeps a broker registered: one task and one connection for each name server. In a group with
 //! acting masters it also says on that connection that the broker lives, and asks for its group.
 //!
-//! Each call of [`Registrar::register`] brings one outcome of each name server, unless a newer
-//! call overtakes it. A registration that failed, or whose connection ended (a name server takes
-//! that for the broker's death), is repeated with back-off until it succeeds; repetitions bring no
-//! outcome. People are told when a name server's state changes, not at each attempt.
+//! When a registration is said, and said again, is for [`hotfire_core::registrar`] to decide.
+//! People are told when a name server's state changes, not at each attempt.
 //!
 //! There is never a second connection to a name server: it takes the end of the one that brought
 //! the registration for the broker's death.
@@ -17,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hotfire_core::domain::{BrokerIdentity, DataVersion, NameRequest, NameResponse, Registration};
+use hotfire_core::registrar::{Next, Registrar};
 use hotfire_net::client::{Client, ClientError, Options};
 use hotfire_net::codec::namesrv;
 use hotfire_net::rt;
@@ -24,10 +23,6 @@ use tokio::sync::{Mutex, Notify};
 
 /// How long a name server may take to answer.
 const ANSWER: Duration = Duration::from_secs(6);
-/// The first pause after a failure; each further one is twice as long.
-const PAUSE_LEAST: Duration = Duration::from_millis(200);
-/// The longest pause; the broker's own period is longer.
-const PAUSE_MOST: Duration = Duration::from_secs(10);
 /// How long taking leave may hold up a stop. Name servers notice a closed connection anyway.
 const LEAVE: Duration = Duration::from_secs(1);
 
@@ -38,7 +33,7 @@ pub(super) type Outcome = (DataVersion, Option<NameResponse>);
 pub(super) type Members = (usize, Option<NameResponse>);
 
 /// The tasks' common end.
-pub(super) struct Registrar {
+pub(super) struct Registrars {
     shared: Rc<Shared>,
     links: Vec<Rc<Link>>,
 }
@@ -58,7 +53,7 @@ struct Shared {
     left: Notify,
 }
 
-impl Registrar {
+impl Registrars {
     /// Starts a task for each name server; none registers before it is told what.
     pub(super) fn start(name_servers: Vec<String>, wake: Arc<Notify>) -> Self {
         let shared = Rc::new(Shared {
@@ -160,49 +155,41 @@ enum State {
 }
 
 async fn keep_registered(shared: Rc<Shared>, link: Rc<Link>) {
-    let mut done = 0;
-    let mut pause = PAUSE_LEAST;
+    let (mut registrar, mut next, mut seen) = (Registrar::default(), Next::Rest, 0);
     while !shared.is_leaving() {
-        let round = shared.round.get();
-        let Some(registration) = shared.latest.borrow().clone() else {
-            shared.changed.notified().await;
-            continue;
-        };
-        let version = registration.data_version;
-        let request = NameRequest::Register(Box::new(registration.as_ref().clone()));
-        let outcome = tokio::select! {
-            biased;
-            () = shared.to_leave() => break,
-            outcome = link.ask(&request) => outcome,
-        };
-        link.note(&outcome);
-        let failed = outcome.is_err();
-        if round > done {
-            done = round;
-            shared.outcomes.borrow_mut().push_back((version, outcome.ok()));
-            shared.wake.notify_one();
+        let latest = shared.latest.borrow().clone().filter(|_| shared.round.get() > seen);
+        if let Some(latest) = latest {
+            seen = shared.round.get();
+            next = registrar.register(latest);
         }
-        let again = async {
-            match link.known() {
-                Some(client) if !failed => {
-                    tokio::select! {
-                        biased;
-                        () = client.closed() => {}
-                        () = link.lost.notified() => {}
-                    }
-                    drop(client);
-                    // One that closes whatever it is told is not told in a loop.
-                    rt::sleep(PAUSE_LEAST).await;
+        next = match next {
+            Next::Say(round, registration) => {
+                let version = registration.data_version;
+                let request = NameRequest::Register(Box::new(registration.as_ref().clone()));
+                let outcome = tokio::select! {
+                    biased;
+                    () = shared.to_leave() => break,
+                    outcome = link.ask(&request) => outcome,
+                };
+                link.note(&outcome);
+                let (is_news, next) = registrar.ended(rt::now().mono, round, outcome.is_err());
+                if is_news {
+                    shared.outcomes.borrow_mut().push_back((version, outcome.ok()));
+                    shared.wake.notify_one();
                 }
-                _ => rt::sleep(pause).await,
+                next
             }
+            Next::Wait(until) => tokio::select! {
+                biased;
+                () = shared.newer_than(seen) => Next::Wait(until),
+                () = rt::sleep_to(until) => registrar.woken(rt::now().mono.max(until)),
+            },
+            Next::Rest => tokio::select! {
+                biased;
+                () = shared.newer_than(seen) => Next::Rest,
+                () = link.ended(), if seen > 0 => registrar.lost(rt::now().mono),
+            },
         };
-        tokio::select! {
-            biased;
-            () = shared.newer_than(done) => {}
-            () = again => {}
-        }
-        pause = if failed { PAUSE_MOST.min(pause * 2) } else { PAUSE_LEAST };
     }
     let broker = shared.leaving.borrow().clone();
     if let (Some(broker), Some(client)) = (broker, link.known()) {
@@ -245,6 +232,16 @@ impl Link {
     /// The connection, while it lives.
     fn known(&self) -> Option<Client> {
         self.client.borrow().clone().filter(|client| !client.is_closed())
+    }
+
+    /// Ends with the connection, or when that is not trusted any more.
+    async fn ended(&self) {
+        let Some(client) = self.known() else { return };
+        tokio::select! {
+            biased;
+            () = client.closed() => {}
+            () = self.lost.notified() => {}
+        }
     }
 
     async fn connected(&self) -> Result<Client, ClientError> {

@@ -6,8 +6,9 @@
 //!     ╚══ pulls, commits, locks ══ consumers ══ routes ═══════╝          held one way, or end
 //! ```
 //!
-//! What a broker's driver does for it (`nodes/src/driver/registrar.rs`, `fetcher.rs`) is done here
-//! by [`registrar`]. The oracles are in [`heard`], [`committed`] and [`delivered`], and here:
+//! When a broker registers is decided by the machine of the product, as in its driver; what
+//! `nodes/src/driver/fetcher.rs` does is done here. The oracles are in [`heard`], [`committed`] and
+//! [`delivered`], and here:
 //!
 //! - **Who acts knows of no master**: by the last answer of each name server that answers. In peace
 //!   a slave acts 30 s after its master is gone.
@@ -22,7 +23,6 @@ mod faults;
 mod heard;
 mod net;
 mod peace;
-mod registrar;
 mod settle;
 mod turn;
 
@@ -31,8 +31,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hotfire_core::broker::{ActingPolicy, BrokerConfig, Input};
-use hotfire_core::domain::{NameRequest, NameResponse, StateKind};
+use hotfire_core::domain::{DataVersion, NameRequest, NameResponse, Registration, StateKind};
 use hotfire_core::namesrv::{KvConfig, NameServer, NameServerConfig};
+use hotfire_core::registrar::{Next, Registrar, Round};
 use hotfire_storage::time::{Mono, Now, Wall};
 
 use super::work::TOPICS;
@@ -47,7 +48,6 @@ use delivered::{Delivered, Holders};
 use heard::Heard;
 use net::{Net, Packet, Party, Word};
 use peace::Peace;
-use registrar::{Next, Registrar};
 
 /// Connections of the ring itself have smaller numbers.
 pub(super) const CONNS: u64 = 1000;
@@ -83,7 +83,7 @@ pub(super) enum Purpose {
     Leave,
     Members(usize),
     /// In which round, and which version.
-    Register(usize, u64, hotfire_core::domain::DataVersion),
+    Register(usize, Round, DataVersion),
     Route(usize),
     /// About which topic, when, and in which epoch.
     Queue(usize, Question, u64, u64),
@@ -114,7 +114,7 @@ pub(super) struct Names {
     luck: Stream,
     servers: Vec<Server>,
     /// Of each broker, for each name server.
-    registrars: Vec<Vec<Registrar>>,
+    registrars: Vec<Vec<Registrar<Rc<Registration>>>>,
     /// What name servers last said to each broker of its group; `None`: nothing.
     views: Vec<Vec<Option<BTreeSet<i64>>>>,
     /// Lives of brokers.
@@ -268,7 +268,7 @@ impl Names {
     }
 
     /// A broker registers with every name server.
-    fn register(&mut self, now: u64, at: usize, what: hotfire_core::domain::Registration) {
+    fn register(&mut self, now: u64, at: usize, what: Registration) {
         let what = Rc::new(what);
         for server in 0..self.servers.len() {
             let next = self.registrars[at][server].register(Rc::clone(&what));
@@ -276,7 +276,7 @@ impl Names {
         }
     }
 
-    fn go_on(&mut self, now: u64, at: usize, server: usize, next: Next) {
+    fn go_on(&mut self, now: u64, at: usize, server: usize, next: Next<Rc<Registration>>) {
         match next {
             Next::Say(round, what) => {
                 let why = Purpose::Register(server, round, what.data_version);
@@ -284,7 +284,9 @@ impl Names {
                 let word = |opaque| Word::AskServer(opaque, request.clone());
                 self.ask(now, Party::Broker(at), Party::Server(server), why, word);
             }
-            Next::Wait(until) => self.out.push((until, Happening::Looks(at, server))),
+            Next::Wait(until) => {
+                self.out.push((until.as_micros(), Happening::Looks(at, server)));
+            }
             Next::Rest => {}
         }
     }
@@ -304,7 +306,7 @@ impl Names {
         match (by, why) {
             (Party::Broker(at), Purpose::Register(server, round, version)) => {
                 let registrar = &mut self.registrars[at][server];
-                let (is_news, next) = registrar.ended(now, round, response.is_none());
+                let (is_news, next) = registrar.ended(mono(now), round, response.is_none());
                 if is_news {
                     self.tell(now, at, Input::Registered { version, response });
                 }
@@ -312,7 +314,7 @@ impl Names {
             }
             (Party::Broker(at), Purpose::Members(name_server)) => {
                 if response.is_none() {
-                    let next = self.registrars[at][name_server].lost(now);
+                    let next = self.registrars[at][name_server].lost(mono(now));
                     self.go_on(now, at, name_server, next);
                 }
                 self.tell(now, at, Input::Members { name_server, response });
@@ -363,11 +365,15 @@ impl Names {
     }
 }
 
-fn fresh(servers: usize) -> Vec<Registrar> {
-    (0..servers).map(|_| Registrar::new()).collect()
+fn fresh(servers: usize) -> Vec<Registrar<Rc<Registration>>> {
+    (0..servers).map(|_| Registrar::default()).collect()
 }
 
 /// Name servers look at no wall clock.
 fn time(now: u64) -> Now {
-    Now { mono: Mono::from_micros(now), wall: Wall::from_millis(0) }
+    Now { mono: mono(now), wall: Wall::from_millis(0) }
+}
+
+fn mono(now: u64) -> Mono {
+    Mono::from_micros(now)
 }

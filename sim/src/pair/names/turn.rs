@@ -7,7 +7,7 @@ use hotfire_core::namesrv::{Effect, Input};
 
 use super::consumer::{Move, broker_at};
 use super::net::{Arrival, Packet, Party, Word};
-use super::{Happening, Names, Purpose, TICK, time};
+use super::{Happening, Names, Purpose, TICK, mono, time};
 use crate::ledger::Strike;
 use crate::pair::{Event, World};
 use crate::ring::Violation;
@@ -95,7 +95,7 @@ impl World<'_> {
                 if let (Party::Broker(at), Party::Server(server)) = (to, packet.from)
                     && names.net.known(to, packet.from).is_none()
                 {
-                    let next = names.registrars[at][server].lost(now);
+                    let next = names.registrars[at][server].lost(mono(now));
                     names.go_on(now, at, server, next);
                 }
                 Ok(())
@@ -108,7 +108,7 @@ impl World<'_> {
 impl Names {
     pub(super) fn looks(&mut self, now: u64, at: usize, server: usize) {
         if self.up[at] {
-            let next = self.registrars[at][server].woken(now);
+            let next = self.registrars[at][server].woken(mono(now));
             self.go_on(now, at, server, next);
         }
     }
