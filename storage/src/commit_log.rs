@@ -8,7 +8,7 @@
 //! A record never crosses a file's end: what does not fit, eight bytes for the blank record
 //! included, goes to the next file. That file is allocated while the current one still has room,
 //! so that rolling is a store to memory. The records of a turn are [`Staged`], and go to their file
-//! in one write. Behind `written` may lie, of a log that is copied, the beginning of a record; other
+//! in one write. Behind `written` may lie, if the log is a copy, the beginning of a record; other
 //! bytes there are nobody's.
 
 use bytes::Bytes;
@@ -184,17 +184,14 @@ impl CommitLog {
     /// ever.
     pub(crate) fn forget_unfinished(&mut self, memory: &mut impl Memory) {
         let base = self.staged.base();
-        match self.written.checked_sub(base) {
-            Some(len) => {
-                self.staged.truncate(usize::try_from(len).expect("no more than is staged"))
+        if let Some(len) = self.written.checked_sub(base) {
+            self.staged.truncate(usize::try_from(len).expect("no more than is staged"));
+        } else {
+            for (file, from, to) in self.chain.parts(self.written, base) {
+                let len = usize::try_from(to - from).expect("a file can be mapped");
+                memory.slot(file, from, len).fill(0);
             }
-            None => {
-                for (file, from, to) in self.chain.parts(self.written, base) {
-                    let len = usize::try_from(to - from).expect("a file can be mapped");
-                    memory.slot(file, from, len).fill(0);
-                }
-                self.staged.restarted(self.written);
-            }
+            self.staged.restarted(self.written);
         }
         self.unfinished = 0;
     }

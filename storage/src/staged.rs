@@ -98,9 +98,9 @@ impl Staged {
             self.last = Last::default();
             // A buffer that is empty begins at its beginning again.
             if len == self.bytes.len() {
-                self.bytes.clear()
+                self.bytes.clear();
             } else {
-                self.bytes.advance(len)
+                self.bytes.advance(len);
             }
             if self.bytes.is_empty() && self.bytes.capacity() > self.most {
                 self.bytes = BytesMut::new();

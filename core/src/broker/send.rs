@@ -255,12 +255,11 @@ impl<D: Disk> Broker<D> {
         let given = properties::find(raw, UNIQ_KEY).and_then(|key| str::from_utf8(key).ok());
         let is_given = given.is_some();
         let made;
-        let (key, property) = match given {
-            Some(key) => (send.properties.share(key), &b""[..]),
-            None => {
-                made = self.unique_keys.next(wall);
-                (Text::from(made.key()), made.property())
-            }
+        let (key, property) = if let Some(key) = given {
+            (send.properties.share(key), &b""[..])
+        } else {
+            made = self.unique_keys.next(wall);
+            (Text::from(made.key()), made.property())
         };
         let separator: &[u8] = if raw.is_empty() || raw.ends_with(b"\x02") { b"" } else { b"\x02" };
         let stamp = self.stamp.clone();
