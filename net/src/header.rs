@@ -75,6 +75,12 @@ impl Header {
         if frame.json { json::decode(&frame.header) } else { binary::decode(&frame.header) }
     }
 
+    /// The request that a frame answers, if the answer is one of success as brokers write it: all
+    /// that a load wants to know of most. Of any other frame nothing is said.
+    pub fn answers_well(frame: &Frame) -> Option<i32> {
+        plain::answers_well(&frame.header).filter(|_| frame.json)
+    }
+
     /// Is the frame an answer?
     pub const fn is_response(&self) -> bool {
         self.flag & RESPONSE != 0

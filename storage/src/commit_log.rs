@@ -7,8 +7,11 @@
 //!
 //! A record never crosses a file's end: what does not fit, eight bytes for the blank record
 //! included, goes to the next file. That file is allocated while the current one still has room,
-//! so that rolling is a store to memory. Bytes behind `written` are nobody's. The records of a turn
-//! are [`Staged`], and go to their file in one write.
+//! so that rolling is a store to memory. The records of a turn are [`Staged`], and go to their file
+//! in one write. Behind `written` may lie, if the log is a copy, the beginning of a record; other
+//! bytes there are nobody's.
+
+use bytes::Bytes;
 
 use crate::chain::{Ahead, Chain};
 use crate::position::{Committed, Physical, Span, Written};
@@ -39,13 +42,15 @@ pub(crate) enum Place {
 pub(crate) struct CommitLog {
     pub(crate) chain: Chain,
     written: u64,
+    /// So many bytes behind `written` came of a record that is not whole.
+    unfinished: u64,
     staged: Staged,
 }
 
 impl CommitLog {
     pub(crate) fn new(chain: Chain) -> Self {
         let written = chain.start();
-        Self { chain, written, staged: Staged::new(written) }
+        Self { chain, written, unfinished: 0, staged: Staged::new(written) }
     }
 
     /// From here on records wait for a commit, `most` bytes of them at once.
@@ -55,24 +60,29 @@ impl CommitLog {
 
     /// Up to where bytes are in files.
     pub(crate) fn committed(&self) -> Committed {
-        Committed::upto(Physical::new(self.staged.base()))
+        Committed::upto(Physical::new(self.staged.base().min(self.written)))
     }
 
     /// Moves what is staged into its file.
     pub(crate) fn commit(&mut self, memory: &mut impl Memory) {
-        let bytes = self.staged.bytes();
-        if bytes.is_empty() {
+        self.commit_upto(memory, self.received());
+    }
+
+    fn commit_upto(&mut self, memory: &mut impl Memory, end: u64) {
+        let base = self.staged.base();
+        if end <= base {
             return;
         }
-        let (file, at) = self.chain.locate(self.staged.base()).expect("what is staged has a file");
-        memory.write(file, at, bytes);
-        self.staged.committed(self.written);
+        let len = usize::try_from(end - base).expect("no more than is staged");
+        let (file, at) = self.chain.locate(base).expect("what is staged has a file");
+        memory.write(file, at, &self.staged.bytes()[..len]);
+        self.staged.committed(end);
     }
 
     /// A turn is over: what waits for nothing else is committed.
     pub(crate) fn end_turn(&mut self, memory: &mut impl Memory) {
         if !self.staged.is_pool() {
-            self.commit(memory);
+            self.commit_upto(memory, self.written);
         }
     }
 
@@ -87,8 +97,8 @@ impl CommitLog {
     /// Recovery found the end.
     pub(crate) fn set_end(&mut self, end: Physical) {
         assert!(self.staged.bytes().is_empty(), "recovery stages nothing");
-        self.written = end.get();
-        self.staged.committed(self.written);
+        (self.written, self.unfinished) = (end.get(), 0);
+        self.staged.restarted(self.written);
     }
 
     /// Can a file hold `len` bytes and the blank record behind them?
@@ -138,29 +148,76 @@ impl CommitLog {
         let slot = memory.slot(file, at, BLANK_HEADER as usize);
         slot[..4].copy_from_slice(&left.to_be_bytes());
         slot[4..].copy_from_slice(&MAGIC_BLANK.to_be_bytes());
-        self.pass(left);
+        self.written += u64::from(left);
+        self.staged.restarted(self.written);
     }
 
-    /// A blank record of so many bytes lies at the end already: the log goes on behind it.
+    /// Behind all that came of a log that is copied.
+    pub(crate) fn received(&self) -> u64 {
+        self.written + self.unfinished
+    }
+
+    /// So many bytes of what came are in no record.
+    pub(crate) fn unfinished(&self) -> u64 {
+        self.unfinished
+    }
+
+    /// Takes bytes of a log that is copied, in a file that there is.
+    pub(crate) fn receive(&mut self, memory: &mut impl Memory, bytes: &[u8]) {
+        assert!(!self.staged.is_pool(), "a copy is told of when it is in files");
+        let begins_file = self.received().is_multiple_of(self.chain.file_len());
+        if begins_file || !self.staged.takes(bytes.len()) {
+            self.commit(memory);
+        }
+        self.staged.slot(bytes.len()).copy_from_slice(bytes);
+        self.unfinished += bytes.len() as u64;
+    }
+
+    /// What came of the next record lies in one place, in its file if it was too much to be staged.
+    pub(crate) fn gather(&mut self, memory: &mut impl Memory) {
+        if self.staged.base() > self.written {
+            self.commit(memory);
+        }
+    }
+
+    /// What came and is in no record is not wanted any more. Behind the log's end lie zeros, as
+    /// ever.
+    pub(crate) fn forget_unfinished(&mut self, memory: &mut impl Memory) {
+        let base = self.staged.base();
+        if let Some(len) = self.written.checked_sub(base) {
+            self.staged.truncate(usize::try_from(len).expect("no more than is staged"));
+        } else {
+            for (file, from, to) in self.chain.parts(self.written, base) {
+                let len = usize::try_from(to - from).expect("a file can be mapped");
+                memory.slot(file, from, len).fill(0);
+            }
+            self.staged.restarted(self.written);
+        }
+        self.unfinished = 0;
+    }
+
+    /// What came makes a blank record.
     pub(crate) fn pass_blank(&mut self, len: u32) {
         assert_eq!(u64::from(len), self.left(), "a blank record fills its file");
         self.pass(len);
     }
 
-    /// A record of so many bytes lies at the end already.
+    /// What came makes a record of so many bytes.
     pub(crate) fn pass_record(&mut self, len: u32) {
         assert!(u64::from(len) < self.left(), "a record ends in its file");
         self.pass(len);
     }
 
     fn pass(&mut self, len: u32) {
-        assert!(self.staged.bytes().is_empty(), "what lies in a file is not staged");
-        self.written += u64::from(len);
-        self.staged.committed(self.written);
+        let (end, base) = (self.written + u64::from(len), self.staged.base());
+        assert!(end <= base || base <= self.written, "a record is staged, or is in its file");
+        self.unfinished = self.unfinished.checked_sub(u64::from(len)).expect("all of it came");
+        self.written = end;
     }
 
     /// Where the next `len` bytes go; the caller found [`Place::Here`].
     pub(crate) fn slot(&mut self, len: u32) -> &mut [u8] {
+        assert_eq!(self.unfinished, 0, "a log that is copied gets no records of its own");
         self.staged.slot(len as usize)
     }
 
@@ -177,6 +234,16 @@ impl CommitLog {
         }
         let (file, at) = self.chain.locate(span.at.get()).expect("the span lies in the log");
         memory.bytes(file, at, span.len as usize)
+    }
+
+    /// Bytes of the log that are in files, to be kept for a while.
+    pub(crate) fn lease(&self, memory: &impl Memory, span: Span) -> Bytes {
+        assert!(self.committed().covers(span.end()), "only what is in files is given away");
+        let len = span.len as usize;
+        self.staged.recent(span.at.get(), len).unwrap_or_else(|| {
+            let (file, at) = self.chain.locate(span.at.get()).expect("the span lies in the log");
+            memory.lease(file, at, len)
+        })
     }
 
     /// Is the span a record's: written, in one file, as long as its first bytes say?
@@ -239,7 +306,7 @@ impl CommitLog {
     }
 
     /// Bytes left in the current file; 0 if there is none.
-    fn left(&self) -> u64 {
+    pub(crate) fn left(&self) -> u64 {
         if self.written >= self.chain.room_end() {
             return 0;
         }
@@ -249,6 +316,6 @@ impl CommitLog {
     pub(crate) fn verify(&self) {
         assert!(self.chain.start() <= self.written, "the end lies behind the beginning");
         assert!(self.written <= self.chain.room_end(), "what is written is allocated");
-        self.staged.verify(self.written);
+        self.staged.verify(self.received());
     }
 }

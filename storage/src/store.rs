@@ -155,8 +155,6 @@ pub struct Store<D: Disk> {
     leaving: Option<retire::Leaving>,
     following: Option<retire::Following>,
     remnants: remnants::All,
-    /// Bytes behind the log's end that were received and are no whole record yet.
-    unfinished: u64,
     /// What the checkpoint says of records' CRCs is being taken back.
     taking_back: receive::TakingBack,
     /// A record that was received, while it is taken in.
@@ -206,7 +204,6 @@ impl<D: Disk> Store<D> {
             leaving: None,
             following: None,
             remnants: remnants::All::default(),
-            unfinished: 0,
             taking_back: receive::TakingBack::Done,
             scratch: Vec::new(),
             pressed: false,

@@ -449,7 +449,7 @@ impl<D: Disk> Broker<D> {
 
 fn own<D: Disk>(store: &Store<D>, flush: &Flush) -> Own {
     let safe =
-        if flush.patience().is_some() { flush.flushed().end() } else { store.written().end() };
+        if flush.patience().is_some() { flush.flushed().end() } else { store.committed().end() };
     Own {
         start: store.start(),
         written: store.written(),

@@ -19,7 +19,6 @@ use hotfire_storage::{AppendError, Appended};
 use rand::RngExt;
 
 use super::names::{self, Refusal};
-use super::unique::UniqueKey;
 use super::waiters::Awaited;
 use super::{Broker, Effect};
 use crate::domain::{BrokerResponse, Caller, Code, Positions, QueueRef, Send, SendStatus, Sent};
@@ -117,7 +116,7 @@ impl<D: Disk> Broker<D> {
             return Err((Code::ServiceNotAvailable, why.to_owned()));
         }
         self.refuse_if_full()?;
-        names::check_sendable(&send.to.topic)?;
+        names::check_not_barred(&send.to.topic)?;
         check_size(send, self.config.max_message_size)?;
         // Unconfirmed records count whether somebody waits for them or not: one-way sends too
         // must not outrun a disk that hangs.
@@ -255,13 +254,16 @@ impl<D: Disk> Broker<D> {
         let raw = send.properties.as_bytes();
         let given = properties::find(raw, UNIQ_KEY).and_then(|key| str::from_utf8(key).ok());
         let is_given = given.is_some();
-        let UniqueKey { key, property } = match given {
-            Some(key) => UniqueKey { key: send.properties.share(key), property: Text::EMPTY },
-            None => self.unique_keys.next(wall),
+        let made;
+        let (key, property) = if let Some(key) = given {
+            (send.properties.share(key), &b""[..])
+        } else {
+            made = self.unique_keys.next(wall);
+            (Text::from(made.key()), made.property())
         };
         let separator: &[u8] = if raw.is_empty() || raw.ends_with(b"\x02") { b"" } else { b"\x02" };
         let stamp = self.stamp.clone();
-        let pieces = [raw, separator, stamp.as_bytes(), property.as_bytes()];
+        let pieces = [raw, separator, stamp.as_bytes(), property];
         let draft = Draft {
             topic: &send.to.topic,
             queue_id: send.to.queue,

@@ -211,12 +211,16 @@ impl Topics {
         }
     }
 
-    /// The topic that a send goes to, created from its template if need be (2.2).
+    /// The topic that a send goes to, created from its template if need be (2.2). What is in the
+    /// table has a name that was looked at.
     pub(super) fn for_send(&mut self, wall: Wall, send: &Send) -> Result<&Topic, Refusal> {
         let name = &send.to.topic;
-        if self.get(name).is_none() {
-            let topic = self.templated(send)?;
-            self.add(wall, name, topic)?;
+        if !self.table.contains_key(name) {
+            names::check_topic(name)?;
+            if self.light_of(name).is_none() {
+                let topic = self.templated(send)?;
+                self.add(wall, name, topic)?;
+            }
         }
         Ok(self.get(name).expect("made above"))
     }

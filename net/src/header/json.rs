@@ -238,6 +238,32 @@ mod tests {
             same(chars.into_iter().collect::<String>().as_bytes())?;
         }
 
+        /// An answer is one of success, or nothing is said.
+        #[test]
+        fn what_answers_well_is_an_answer_and_says_so(
+            text in header(),
+            code in 0..2_i32,
+            flag in 0..2_i32,
+            at: prop::sample::Index,
+            other in prop::sample::select(vec!["", "}", "},\"flag\":1,", "\"opaque\":7", "\\\""]),
+        ) {
+            let code = format!("{{\"code\":{code},");
+            let text = text.split_once(',').map(|(_, rest)| code + rest).expect("many members");
+            let text = text.replace("\"flag\":0", &format!("\"flag\":{flag}"));
+            let mut chars: Vec<char> = text.chars().collect();
+            let at = at.index(chars.len());
+            chars.splice(at..at, other.chars());
+            let text: String = chars.into_iter().collect();
+            let said = plain::answers_well(text.as_bytes());
+            if let Ok(whole) = decode_any(text.as_bytes()) {
+                let is_well = whole.code == 0 && whole.is_response();
+                prop_assert!(said.is_none_or(|opaque| is_well && opaque == whole.opaque), "{text}");
+                let is_usual = other.is_empty() && whole.remark.is_none();
+                let fits = [whole.opaque, whole.version].iter().all(|n| n.abs() < 1_000_000_000);
+                prop_assert!(said.is_some() || !(is_well && is_usual && fits), "{text}");
+            }
+        }
+
         /// Nor does it take for text what is none.
         #[test]
         fn bytes_that_are_no_text_are_read_by_neither(

@@ -21,6 +21,22 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Header> {
     }
 }
 
+/// The request that is answered, if `bytes` are such an answer, and one of success.
+pub(super) fn answers_well(bytes: &[u8]) -> Option<i32> {
+    let mut scan = Scan { rest: bytes };
+    scan.eat(b"{\"code\":0,")?;
+    // A brace within a string of the ext fields has no quote behind its comma.
+    let (_, fields) = bytes.split_last()?;
+    scan.rest = &bytes[memchr::memrchr(b'}', fields)?..];
+    scan.eat(b"},\"flag\":1,\"language\":")?;
+    scan.language()?;
+    scan.eat(b",\"opaque\":")?;
+    let opaque = scan.number()?;
+    scan.eat(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":")?;
+    scan.number()?;
+    (scan.rest == b"}").then_some(opaque)
+}
+
 /// What is still to be read.
 struct Scan<'a> {
     rest: &'a [u8],

@@ -21,7 +21,7 @@ use hotfire_storage::time::Wall;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::report::{LoadReport, Percentiles};
-use super::session::Session;
+use super::session::{Answer, Session};
 use crate::Failure;
 use crate::cli::LoadArgs;
 
@@ -178,7 +178,8 @@ impl Frame {
 
     /// The frame of a message that is born now.
     fn born(&mut self, now: i64) -> &[u8] {
-        let digits = now.to_string();
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(now);
         assert_eq!(digits.len(), self.born.len(), "until the year 2286");
         self.bytes[self.born.clone()].copy_from_slice(digits.as_bytes());
         &self.bytes
@@ -233,32 +234,45 @@ impl Worker {
     }
 
     async fn run(mut self) -> Result<Tally, Failure> {
-        let now = Instant::now();
+        let (now, born) = (Instant::now(), wall());
         for slot in 0..self.begun.len() {
-            self.fill(now, slot);
+            self.fill(now, born, slot);
         }
         while self.begun.iter().any(Option::is_some) {
             self.session.flush().await?;
             self.session.wait().await?;
             // What arrived together arrived now, and is followed by what is written together.
-            let now = Instant::now();
-            while let Some((header, body)) = self.session.arrived()? {
-                let slot = usize::try_from(header.opaque).unwrap_or(usize::MAX);
+            let (now, born) = (Instant::now(), wall());
+            while let Some(answer) = self.next_answer()? {
+                let opaque = match &answer {
+                    Answer::Well(opaque) => *opaque,
+                    Answer::Whole(header, _) => header.opaque,
+                };
+                let slot = usize::try_from(opaque).unwrap_or(usize::MAX);
                 let Some(begun) = self.begun.get_mut(slot).and_then(Option::take) else {
                     return Err(Failure::new(format!(
-                        "an answer to a request that was not asked: opaque {}",
-                        header.opaque
+                        "an answer to a request that was not asked: opaque {opaque}"
                     )));
                 };
-                self.take(slot, now - begun, &header, &body);
-                self.fill(now, slot);
+                self.take(slot, now - begun, &answer);
+                self.fill(now, born, slot);
             }
         }
         Ok(self.tally)
     }
 
-    /// Puts a request into a free slot, unless the goal is reached.
-    fn fill(&mut self, now: Instant, slot: usize) {
+    fn next_answer(&mut self) -> Result<Option<Answer>, Failure> {
+        match self.kind {
+            Kind::Send => self.session.arrived_well(),
+            Kind::Pull => {
+                let answer = self.session.arrived()?;
+                Ok(answer.map(|(header, body)| Answer::Whole(header, body)))
+            }
+        }
+    }
+
+    /// Puts a request into a free slot, unless the goal is reached. `born`: [`wall`].
+    fn fill(&mut self, now: Instant, born: i64, slot: usize) {
         if self.goal.is_reached(now) {
             return;
         }
@@ -270,19 +284,22 @@ impl Worker {
             }
             Kind::Send => {
                 self.goal.left.set(self.goal.left.get() - 1);
-                self.session.push_frame(self.frames[slot].born(wall()));
+                self.session.push_frame(self.frames[slot].born(born));
             }
         }
     }
 
-    fn take(&mut self, slot: usize, took: Duration, header: &Header, body: &Bytes) {
+    fn take(&mut self, slot: usize, took: Duration, answer: &Answer) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.tally.latencies.saturating_record(micros.max(1));
-        if self.kind == Kind::Send && header.code == Code::Success.number() {
-            self.tally.bytes += self.body.len() as u64;
-            self.goal.done.set(self.goal.done.get() + 1);
-            return;
-        }
+        let (header, body) = match answer {
+            Answer::Whole(header, body) if !self.is_stored(header) => (header, body),
+            Answer::Well(_) | Answer::Whole(..) => {
+                self.tally.bytes += self.body.len() as u64;
+                self.goal.done.set(self.goal.done.get() + 1);
+                return;
+            }
+        };
         let reply = codec::broker::decode_response(self.code, header, body);
         match reply.map(|reply| reply.response) {
             Ok(BrokerResponse::Pulled(pulled)) => {
@@ -303,6 +320,10 @@ impl Worker {
                 });
             }
         }
+    }
+
+    fn is_stored(&self, answer: &Header) -> bool {
+        self.kind == Kind::Send && answer.code == Code::Success.number()
     }
 
     /// The `number`th message, which chooses its queue.

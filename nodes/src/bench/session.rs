@@ -5,13 +5,21 @@ use std::fmt;
 use bytes::{Bytes, BytesMut};
 use hotfire_core::domain::{BrokerRequest, NameRequest, NameResponse};
 use hotfire_net::codec::{self, Ask};
-use hotfire_net::frame::{FrameDecoder, FrameLimits};
+use hotfire_net::frame::{Frame, FrameDecoder, FrameLimits};
 use hotfire_net::head_writer::Outgoing;
 use hotfire_net::header::Header;
 use hotfire_net::rt::TcpStream;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::Failure;
+
+/// An answer.
+pub enum Answer {
+    /// Success, and the number of the request.
+    Well(i32),
+    /// Anything.
+    Whole(Header, Bytes),
+}
 
 /// A connection to a broker or a name server.
 pub struct Session {
@@ -66,14 +74,36 @@ impl Session {
 
     /// The next answer that has arrived; `None` if [`Session::wait`] has to bring more bytes.
     pub fn arrived(&mut self) -> Result<Option<(Header, Bytes)>, Failure> {
-        while let Some(frame) = self.decoder.next_frame().map_err(|why| self.lost(why))? {
-            let header = Header::decode(&frame).map_err(|why| self.lost(why))?;
-            // A broker may ask its client, too; a load has nothing to say to that.
-            if header.is_response() {
-                return Ok(Some((header, frame.body)));
+        while let Some(frame) = self.next_frame()? {
+            if let Some(answer) = self.answer(frame)? {
+                return Ok(Some(answer));
             }
         }
         Ok(None)
+    }
+
+    /// The same, if success is all that is asked for: it is not taken apart then. Whoever makes
+    /// load beside a broker is to cost little.
+    pub fn arrived_well(&mut self) -> Result<Option<Answer>, Failure> {
+        while let Some(frame) = self.next_frame()? {
+            if let Some(opaque) = Header::answers_well(&frame) {
+                return Ok(Some(Answer::Well(opaque)));
+            }
+            if let Some((header, body)) = self.answer(frame)? {
+                return Ok(Some(Answer::Whole(header, body)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_frame(&mut self) -> Result<Option<Frame>, Failure> {
+        self.decoder.next_frame().map_err(|why| self.lost(why))
+    }
+
+    /// A broker may ask its client, too; a load has nothing to say to that.
+    fn answer(&self, frame: Frame) -> Result<Option<(Header, Bytes)>, Failure> {
+        let header = Header::decode(&frame).map_err(|why| self.lost(why))?;
+        Ok(header.is_response().then_some((header, frame.body)))
     }
 
     /// Waits for more bytes.

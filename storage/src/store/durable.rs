@@ -299,9 +299,9 @@ impl<D: Disk> Store<D> {
         if let Some(sync) = self.queue_sync.as_mut() {
             sync.is_abandoned = true;
         }
+        self.forget_unfinished();
         self.log.commit(&mut self.disk);
         self.settle()?;
-        self.forget_unfinished();
         if let Some(fault) = &self.broken {
             return Err(fault.clone());
         }

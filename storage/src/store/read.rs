@@ -89,11 +89,10 @@ impl<D: Disk> Store<D> {
         self.log.view(&self.disk, span)
     }
 
-    /// The same bytes, shared: their file stays mapped until the last lease is gone.
+    /// The same bytes, shared, if they are in files: a file stays mapped until the last lease of it
+    /// is gone.
     pub fn lease(&self, span: Span) -> Bytes {
-        assert!(self.committed().covers(span.end()), "only what is in files is leased");
-        let (file, at) = self.log.chain.locate(span.at.get()).expect("the span lies in the log");
-        self.disk.lease(file, at, span.len as usize)
+        self.log.lease(&self.disk, span)
     }
 
     /// The record at `at`: lengths and position checked, its body's CRC not. `None` if there is

@@ -50,7 +50,7 @@ pub(super) enum TakingBack {
 impl<D: Disk> Store<D> {
     /// The place of the next byte to be received.
     pub fn received(&self) -> Physical {
-        self.written().end().plus(self.unfinished)
+        Physical::new(self.log.received())
     }
 
     /// Takes bytes of the copied log that lie at [`received`](Self::received), as many as there is
@@ -62,9 +62,9 @@ impl<D: Disk> Store<D> {
         mut bytes: &[u8],
         mut arrived: impl FnMut(&str, i32, Physical),
     ) -> (usize, Result<(), ReceiveError>) {
-        let mut taken = 0;
+        let (mut taken, mut last): (_, &[u8]) = (0, &[]);
         loop {
-            if let Err(why) = self.finish_records(&mut arrived) {
+            if let Err(why) = self.finish_records(last, &mut arrived) {
                 if matches!(why, ReceiveError::Damaged { .. }) {
                     self.forget_unfinished();
                 }
@@ -73,32 +73,25 @@ impl<D: Disk> Store<D> {
             if bytes.is_empty() {
                 return (taken, Ok(()));
             }
-            let at = self.received().get();
-            let Some((file, within)) = self.log.chain.locate(at) else {
+            let Some((_, within)) = self.log.chain.locate(self.log.received()) else {
                 self.ask_log_room();
                 return (taken, Err(self.log_room_fault()));
             };
             let room = usize::try_from(self.log.chain.file_len() - within).unwrap_or(usize::MAX);
             let (now, later) = bytes.split_at(bytes.len().min(room));
-            self.disk.write(file, within, now);
-            self.unfinished += now.len() as u64;
-            (taken, bytes) = (taken + now.len(), later);
+            self.log.receive(&mut self.disk, now);
+            (taken, bytes, last) = (taken + now.len(), later, now);
         }
     }
 
-    /// What came of a record that is not whole is not wanted any more. Behind the log's end lie
-    /// zeros, as ever.
+    /// What came of a record that is not whole is not wanted any more.
     pub fn forget_unfinished(&mut self) {
-        let (from, to) = (self.written().end().get(), self.received().get());
-        for (file, from, to) in self.log.chain.parts(from, to) {
-            let len = usize::try_from(to - from).expect("a file can be mapped");
-            self.disk.slot(file, from, len).fill(0);
-        }
-        self.unfinished = 0;
+        self.log.forget_unfinished(&mut self.disk);
     }
 
     /// How many bytes of the log from `at` on are these; all of them lie in the log.
-    pub fn same_as(&self, at: Physical, bytes: &[u8]) -> usize {
+    pub fn same_as(&mut self, at: Physical, bytes: &[u8]) -> usize {
+        self.log.commit(&mut self.disk);
         let mut same = 0;
         while same < bytes.len() {
             let here = at.plus(same as u64);
@@ -142,27 +135,22 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    /// Makes records of what came, as far as it is whole.
+    /// Makes records of what came, as far as it is whole; `last` is the end of it.
     fn finish_records(
         &mut self,
+        last: &[u8],
         arrived: &mut impl FnMut(&str, i32, Physical),
     ) -> Result<(), ReceiveError> {
-        while self.unfinished >= u64::from(BLANK_HEADER) {
+        while self.log.unfinished() >= u64::from(BLANK_HEADER) {
             let at = self.written().end();
-            let rest = self.log.rest(&self.disk, at).expect("what came lies in a file");
-            let word = |from: usize| {
-                u32::from_be_bytes(*rest[from..].first_chunk().expect("a header came"))
-            };
-            let (size, magic) = (word(0), word(4));
-            if u64::from(size) > self.unfinished && size as usize <= rest.len() {
-                // Whether it is one is judged when it is whole; not whether it can be.
-                let is_known = matches!(magic, MAGIC_BLANK | MAGIC_V1 | MAGIC_V2);
-                return if is_known {
-                    Ok(())
-                } else {
-                    Err(ReceiveError::Damaged { at, damage: Damage::Magic })
-                };
+            let whole = whole_record(last, self.log.unfinished());
+            if whole.is_none() && !self.is_whole(at)? {
+                return Ok(());
             }
+            let rest = match whole {
+                Some(record) => record,
+                None => self.log.rest(&self.disk, at).expect("what came lies in a file"),
+            };
             let is_checked =
                 self.checkpoint.durable.is_some_and(|durable| durable.checked.is_some());
             let crc = match self.settings.verify_crc {
@@ -184,17 +172,33 @@ impl<D: Disk> Store<D> {
                     }
                     return Err(ReceiveError::NotReady);
                 }
-                Verdict::Blank { len } => {
-                    self.log.pass_blank(len);
-                    self.unfinished -= u64::from(len);
+                Verdict::Blank { len } => self.log.pass_blank(len),
+                Verdict::Good(record) => {
+                    let size = record.size();
+                    self.finish_record(whole, size, arrived)?;
                 }
-                Verdict::Good(_) => self.finish_record(size, arrived)?,
             }
             if self.log.wants_room() && !self.log.chain.has_failed() {
                 self.ask_log_room();
             }
         }
         Ok(())
+    }
+
+    /// Is there all of the record at `at`, the log's end? Whether it is one is judged then, but not
+    /// whether it can be.
+    fn is_whole(&mut self, at: Physical) -> Result<bool, ReceiveError> {
+        self.log.gather(&mut self.disk);
+        let (left, rest) = (self.log.left(), self.log.rest(&self.disk, at));
+        let [size, magic] = head(rest.unwrap_or_default()).expect("a header came");
+        let size = u64::from(size);
+        match magic {
+            MAGIC_BLANK if size != left => {
+                Err(ReceiveError::Damaged { at, damage: Damage::BlankLength })
+            }
+            MAGIC_BLANK | MAGIC_V1 | MAGIC_V2 => Ok(size <= self.log.unfinished() || size > left),
+            _ => Err(ReceiveError::Damaged { at, damage: Damage::Magic }),
+        }
     }
 
     /// The log's writer makes records without a CRC over all of their bytes: durably, and before
@@ -217,16 +221,22 @@ impl<D: Disk> Store<D> {
 
     fn finish_record(
         &mut self,
+        whole: Option<&[u8]>,
         size: u32,
         arrived: &mut impl FnMut(&str, i32, Physical),
     ) -> Result<(), ReceiveError> {
-        let at = self.written().end();
-        let mut copy = std::mem::take(&mut self.scratch);
-        copy.clear();
-        let rest = self.log.rest(&self.disk, at).expect("it lies in a file");
-        copy.extend_from_slice(&rest[..size as usize]);
-        let outcome = self.take_record(&copy, arrived);
-        self.scratch = copy;
+        let outcome = if let Some(record) = whole {
+            self.take_record(record, arrived)
+        } else {
+            let at = self.written().end();
+            let mut copy = std::mem::take(&mut self.scratch);
+            copy.clear();
+            let rest = self.log.rest(&self.disk, at).expect("it lies in a file");
+            copy.extend_from_slice(&rest[..size as usize]);
+            let outcome = self.take_record(&copy, arrived);
+            self.scratch = copy;
+            outcome
+        };
         outcome.map_err(|why| match why {
             AppendError::Full(fault) => ReceiveError::Full(fault),
             _ => ReceiveError::NotReady,
@@ -256,7 +266,6 @@ impl<D: Disk> Store<D> {
             self.check_room(name, LIGHT_QUEUE_ID, Kind::Simple, FILL)?;
         }
         self.log.pass_record(facts.span.len);
-        self.unfinished -= u64::from(facts.span.len);
         self.newest = (facts.stored, facts.span.at);
         if let Some(entry) = own {
             self.accept(facts.topic, id, kind, entry);
@@ -297,3 +306,19 @@ impl<D: Disk> Store<D> {
 
 /// Units that one record may need in a queue.
 const FILL: usize = 17;
+
+/// The record that is next, if it lies in what came last: its file need not be looked into, nor
+/// its pages be mapped. The last `unfinished` bytes are no records yet.
+fn whole_record(last: &[u8], unfinished: u64) -> Option<&[u8]> {
+    let from = last.len().checked_sub(usize::try_from(unfinished).ok()?)?;
+    let [size, magic] = head(&last[from..])?;
+    let is_record = size > BLANK_HEADER && matches!(magic, MAGIC_V1 | MAGIC_V2);
+    last[from..].get(..size as usize).filter(|_| is_record)
+}
+
+/// Size and magic number.
+fn head(bytes: &[u8]) -> Option<[u32; 2]> {
+    let head: &[u8; BLANK_HEADER as usize] = bytes.first_chunk()?;
+    let word = |from: usize| head[from..].first_chunk().map(|word| u32::from_be_bytes(*word));
+    Some([word(0)?, word(4)?])
+}

@@ -2,6 +2,7 @@
 
 mod audited;
 mod checked;
+mod copied;
 mod damage;
 mod durable;
 mod extension;

@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use bytes::{Bytes, BytesMut};
 use hotfire_core::domain::{
-    BrokerRequest, BrokerResponse, Caller, Code, Positions, QueueRef, Send, SendStatus, Sent, Text,
+    BrokerRequest, BrokerResponse, Caller, Code, DEFAULT_TOPIC, Positions, QueueRef, Send,
+    SendStatus, Sent, Text,
 };
 use hotfire_storage::position::{Physical, QueueOffset};
 use hotfire_storage::record::{offset_message_id, parse_offset_message_id};
@@ -121,7 +122,11 @@ pub(super) fn decode(header: &Header, body: &Bytes) -> Result<BrokerRequest, Dec
     Ok(BrokerRequest::Send(Box::new(Send {
         group: found.text(Field::Group)?,
         to: QueueRef { topic: found.text(Field::Topic)?, queue: found.number(Field::Queue)? },
-        default_topic: found.text(Field::DefaultTopic)?,
+        default_topic: match found.value(Field::DefaultTopic) {
+            // Nearly always; a text of the program is cloned and dropped for nothing.
+            Some(DEFAULT_TOPIC) => Text::from_static(DEFAULT_TOPIC),
+            _ => found.text(Field::DefaultTopic)?,
+        },
         default_queues: found.number(Field::DefaultQueues)?,
         sys_flag: found.number(Field::SysFlag)?,
         born: Wall::from_millis(found.number(Field::Born)?),

@@ -219,6 +219,7 @@ fn a_log_that_begins_anew_has_no_gap_to_what_was_before() {
         }
         let (_, outcome) = copy.receive(&[], |_, _, _| {});
         assert_eq!(outcome, Ok(()));
+        copy.end_turn();
         copy
     };
     let mut before = copied(PlainDisk::default(), 0, false);
