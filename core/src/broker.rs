@@ -17,7 +17,8 @@
 //! | `hand_over` | what it was told comes back |
 //! | `contract` | what it is told, and what it asks for |
 //! | `open` | it begins |
-//! | `topics`, `groups`, `offsets`, `delays`, `version`, `state`, `ready` | what is kept in `config/*.json` |
+//! | `topics`, `groups`, `offsets`, `delays` | what is kept in `config/*.json` |
+//! | `version`, `state`, `ready` | when it is read, saved, and durable |
 //! | `requests` | everything else that is asked |
 //! | `events` | what the disk has to say |
 //! | `disk_use` | old files, and a disk that is full |

@@ -1,6 +1,6 @@
-//! What a slave takes over from its master besides the log: topics, groups, consumer offsets, and how
-//! far delayed messages are delivered (broker-behaviour.md 9.4). Asked for as documents, and kept as
-//! if they were its own.
+//! What a slave takes over from its master besides the log: topics, groups, consumer offsets, and
+//! how far delayed messages are delivered (broker-behaviour.md 9.4). Asked for as documents, and
+//! kept as if they were its own.
 //!
 //! In a group with acting masters offsets also come back from slaves: see `hand_over`. There a
 //! slave takes its master's word for how far groups are, be it less than it knew, or what an
