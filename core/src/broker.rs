@@ -17,7 +17,8 @@
 //! | `hand_over` | what it was told comes back |
 //! | `contract` | what it is told, and what it asks for |
 //! | `open` | it begins |
-//! | `topics`, `groups`, `offsets`, `version`, `state`, `ready` | what is kept in `config/*.json` |
+//! | `topics`, `groups`, `offsets`, `delays` | what is kept in `config/*.json` |
+//! | `version`, `state`, `ready` | when it is read, saved, and durable |
 //! | `requests` | everything else that is asked |
 //! | `events` | what the disk has to say |
 //! | `disk_use` | old files, and a disk that is full |
@@ -28,6 +29,7 @@ mod batch;
 mod clients;
 mod config;
 mod contract;
+mod delays;
 mod disk_use;
 mod events;
 mod follow;
@@ -55,6 +57,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hotfire_storage::Store;
+use hotfire_storage::documents::Document;
 use hotfire_storage::position::{Confirmed, Physical, Span};
 use hotfire_storage::seam::{Disk, Fault};
 use hotfire_storage::text::Text;
@@ -76,6 +79,7 @@ use arrivals::Arrivals;
 use clients::Clients;
 pub use config::{BrokerConfig, BrokerLimits};
 pub use contract::{Effect, Input};
+use delays::Delays;
 use follow::Follow;
 use groups::Groups;
 use ha::Ha;
@@ -120,6 +124,7 @@ pub struct Broker<D: Disk> {
     topics: Topics,
     groups: Groups,
     offsets: Offsets,
+    delays: Delays,
     clients: Clients,
     locks: Locks,
     holds: Holds,
@@ -205,8 +210,8 @@ impl<D: Disk> Broker<D> {
         // Whatever the medium says: what was answered goes to its file, as without a pool.
         self.store.commit();
         // One fault does not keep the rest from being saved; the first one is reported.
-        let saved =
-            state::save_all(self.store.disk_mut(), &self.topics, &self.groups, &self.offsets);
+        let Self { store, topics, groups, offsets, delays, .. } = self;
+        let saved = state::save_all(store.disk_mut(), topics, groups, offsets, delays);
         let closed = match &self.sync_fault {
             Some(fault) => Err(fault.clone()),
             None => self.store.close(),
@@ -288,6 +293,9 @@ impl<D: Disk> Broker<D> {
             self.timers.save_offsets = now.mono.after(self.config.save_offsets_every);
             if self.offsets.take_changed(now.wall) {
                 self.store.save(self.offsets.path(), &state::offsets_json(&self.offsets));
+            }
+            if self.delays.take_changed() {
+                self.store.save(state::DELAY_OFFSETS, &self.delays.document().to_json());
             }
         }
         if self.timers.sync_queues <= now.mono {
@@ -415,6 +423,7 @@ impl<D: Disk> Machine for Broker<D> {
         self.topics.digest(into);
         self.groups.digest(into);
         self.offsets.digest(into);
+        self.delays.digest(into);
         self.clients.digest(into);
         self.locks.digest(into);
         self.acting.digest(into);

@@ -254,6 +254,9 @@ impl<'a> World<'a> {
         }
         let now = self.time(at);
         self.nodes[at].medium.advance(now.mono);
+        if at == 0 && self.names.is_some() {
+            names::delays::deliver(&self.nodes[0]);
+        }
         let losses = self.run.ledger.count(Strike::DiskPowerFailed);
         let is_up = self.nodes[at].boot(now)?;
         if self.run.ledger.count(Strike::DiskPowerFailed) > losses {

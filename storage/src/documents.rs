@@ -29,6 +29,8 @@ pub const GROUPS: &str = "config/subscriptionGroup.json";
 pub const OFFSETS: &str = "config/consumerOffset.json";
 /// Where they lie instead if light queues are on.
 pub const LIGHT_OFFSETS: &str = "config/lmqConsumerOffset.json";
+/// Where it says how far delayed messages are delivered.
+pub const DELAY_OFFSETS: &str = "config/delayOffset.json";
 
 /// Where the consumer offsets lie, with light queues or without.
 pub const fn offsets_path(light_queues: bool) -> &'static str {
@@ -111,6 +113,16 @@ impl OffsetTable {
     }
 }
 
+/// `delayOffset.json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct DelayOffsetTable {
+    /// Its version. Apache's counts it up at every 200th change only.
+    pub data_version: DataVersion,
+    /// The next offset to deliver, by delay level: level 1 is queue 0 of the schedule topic.
+    pub offset_table: BTreeMap<i32, i64>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +136,18 @@ mod tests {
         let printed = table.to_json();
         assert!(printed.windows(6).any(|window| window == b"\"1\": 6"));
         assert_eq!(serde_json::from_slice::<OffsetTable>(&printed).expect("strict"), table);
+    }
+
+    #[test]
+    fn delay_offsets_are_read_in_the_dialect_and_written_strictly() {
+        let text = br#"{"dataVersion":{"counter":7,"timestamp":9},"offsetTable":{1:5,18:0}}"#;
+        let table = DelayOffsetTable::parse(text).expect("a table");
+        assert_eq!((table.data_version.counter, table.data_version.timestamp), (7, 9));
+        assert_eq!(table.offset_table, BTreeMap::from([(1, 5), (18, 0)]));
+        let printed = table.to_json();
+        assert_eq!(serde_json::from_slice::<DelayOffsetTable>(&printed).expect("strict"), table);
+        assert_eq!(DelayOffsetTable::parse(b"{}").expect("a table"), DelayOffsetTable::default());
+        assert!(DelayOffsetTable::parse(br#"{"offsetTable":{1:"five"}}"#).is_err());
     }
 
     #[test]

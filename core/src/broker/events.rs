@@ -99,6 +99,7 @@ impl<D: Disk> Broker<D> {
             }
             state::GROUPS => self.groups.version_mut().save_ended(durable),
             state::OFFSETS | state::LIGHT_OFFSETS if !durable => self.offsets.save_failed(),
+            state::DELAY_OFFSETS if !durable => self.delays.save_failed(),
             _ => {}
         }
     }

@@ -1,5 +1,6 @@
-//! What a slave takes over from its master besides the log: topics, groups, consumer offsets
-//! (broker-behaviour.md 9.4). Asked for as documents, and kept as if they were its own.
+//! What a slave takes over from its master besides the log: topics, groups, consumer offsets, and
+//! how far delayed messages are delivered (broker-behaviour.md 9.4). Asked for as documents, and
+//! kept as if they were its own.
 //!
 //! In a group with acting masters offsets also come back from slaves: see `hand_over`. There a
 //! slave takes its master's word for how far groups are, be it less than it knew, or what an
@@ -9,7 +10,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotfire_storage::documents::{Document, GroupTable, OffsetTable, TopicTable};
+use hotfire_storage::documents::{DelayOffsetTable, Document, GroupTable, OffsetTable, TopicTable};
 use hotfire_storage::seam::Disk;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::{Mono, Now};
@@ -23,9 +24,6 @@ const EVERY: Duration = Duration::from_secs(3);
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Of delay levels nothing is delivered.
-const NO_DELAYS: &[u8] =
-    br#"{"dataVersion":{"counter":0,"stateVersion":0,"timestamp":0},"offsetTable":{}}"#;
 /// No group is served otherwise than others.
 const NO_MODES: &[u8] = br#"{"messageRequestModeMap":{}}"#;
 
@@ -92,7 +90,10 @@ impl<D: Disk> Broker<D> {
             StateKind::Topics => TopicTable::parse(json).map(|table| self.take_topics(table)),
             StateKind::Groups => GroupTable::parse(json).map(|table| self.groups.follow(table)),
             StateKind::Offsets => OffsetTable::parse(json).map(|table| self.take_offsets(&table)),
-            StateKind::DelayOffsets | StateKind::RequestModes => Ok(()),
+            StateKind::DelayOffsets => {
+                DelayOffsetTable::parse(json).map(|table| self.delays.follow(&table))
+            }
+            StateKind::RequestModes => Ok(()),
         };
         if let Err(why) = taken {
             tracing::warn!(?kind, %why, "the master's answer cannot be read");
@@ -133,7 +134,7 @@ impl<D: Disk> Broker<D> {
             StateKind::Topics => (self.topics.iter().count(), state::topics_json(&self.topics)),
             StateKind::Groups => (self.groups.table().len(), state::groups_json(&self.groups)),
             StateKind::Offsets => (0, state::offsets_json(&self.offsets)),
-            StateKind::DelayOffsets => (0, NO_DELAYS.into()),
+            StateKind::DelayOffsets => (0, self.delays.document().to_json()),
             StateKind::RequestModes => (0, NO_MODES.into()),
         };
         let is_of_topics = kind == StateKind::Topics;

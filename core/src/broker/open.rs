@@ -48,7 +48,7 @@ impl<D: Disk> Broker<D> {
         now: Now,
         watch: &mut dyn Watch,
     ) -> Result<(Self, Opened), OpenError> {
-        let state::State { mut topics, groups, mut offsets } =
+        let state::State { mut topics, groups, mut offsets, delays } =
             state::load(&mut disk, &config, now)?;
         let is_batch = |topic: &str| topics.is_batch(topic);
         let (mut store, opened) = Store::open_watched(disk, settings, is_batch, watch)?;
@@ -94,6 +94,7 @@ impl<D: Disk> Broker<D> {
             topics,
             groups,
             offsets,
+            delays,
             store,
             config,
         };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hotfire_storage::documents::{
-    self, Document, GroupTable, OffsetTable, Perm, TopicConfig, TopicTable,
+    self, DelayOffsetTable, Document, GroupTable, OffsetTable, Perm, TopicConfig, TopicTable,
 };
 use hotfire_storage::position::QueueOffset;
 use hotfire_storage::seam::{Disk, Fault, Op};
@@ -12,11 +12,14 @@ use hotfire_storage::time::Now;
 use hotfire_storage::{LoadError, Loaded};
 
 use super::BrokerConfig;
+use super::delays::Delays;
 use super::groups::Groups;
 use super::offsets::Offsets;
 use super::topics::{Topic, Topics};
 
-pub(super) use hotfire_storage::documents::{GROUPS, LIGHT_OFFSETS, OFFSETS, TOPICS};
+pub(super) use hotfire_storage::documents::{
+    DELAY_OFFSETS, GROUPS, LIGHT_OFFSETS, OFFSETS, TOPICS,
+};
 
 /// Why a broker does not open.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,9 +37,10 @@ pub(super) struct State {
     pub(super) topics: Topics,
     pub(super) groups: Groups,
     pub(super) offsets: Offsets,
+    pub(super) delays: Delays,
 }
 
-/// Reads the three files. A damaged one falls back to the version before.
+/// Reads the four files. A damaged one falls back to the version before.
 ///
 /// With light queues consumer offsets are kept in another file than without. Whoever turns them
 /// on, or off, for the first time finds the offsets of before, where Apache's broker would start
@@ -53,6 +57,7 @@ pub(super) fn load<D: Disk>(
         Some(offsets) => offsets,
         None => document(disk, documents::offsets_path(!light))?.unwrap_or_default(),
     };
+    let delays: Option<DelayOffsetTable> = document(disk, DELAY_OFFSETS)?;
     let table = topics.topic_config_table.into_iter().map(|(name, kept)| (name, topic_of(kept)));
     let table = table.collect();
     let known = offsets_of(&offsets);
@@ -60,6 +65,7 @@ pub(super) fn load<D: Disk>(
         topics: Topics::restore(table, topics.data_version, config, now.wall),
         groups: Groups::restore(groups, config),
         offsets: Offsets::restore(known, offsets.lmq_offset_table, light, offsets.data_version),
+        delays: Delays::restore(delays),
     })
 }
 
@@ -82,12 +88,15 @@ pub(super) fn save_all<D: Disk>(
     topics: &Topics,
     groups: &Groups,
     offsets: &Offsets,
+    delays: &Delays,
 ) -> Result<(), Fault> {
-    for (path, bytes) in [
+    let kept = delays.is_kept().then(|| (DELAY_OFFSETS, delays.document().to_json()));
+    let files = [
         (TOPICS, topics_json(topics)),
         (GROUPS, groups_json(groups)),
         (offsets.path(), offsets_json(offsets)),
-    ] {
+    ];
+    for (path, bytes) in files.into_iter().chain(kept) {
         disk.perform(Op::Replace { path, bytes: &bytes })?;
     }
     Ok(())

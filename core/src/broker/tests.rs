@@ -1,4 +1,5 @@
 mod acting;
+mod delays;
 mod ha;
 mod pool;
 mod query;

@@ -420,5 +420,5 @@ impl StateKind {
     pub const ALL: [Self; 5] =
         [Self::Topics, Self::Groups, Self::Offsets, Self::DelayOffsets, Self::RequestModes];
     /// Those that a slave of ours asks for, in this order.
-    pub const FOLLOWED: [Self; 3] = [Self::Topics, Self::Groups, Self::Offsets];
+    pub const FOLLOWED: [Self; 4] = [Self::Topics, Self::Groups, Self::Offsets, Self::DelayOffsets];
 }

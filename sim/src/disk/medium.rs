@@ -9,9 +9,10 @@ use hotfire_storage::seam::{DiskUse, Done, Fault, Token};
 use hotfire_storage::time::Mono;
 
 use super::SimDisk;
-use super::faults::{Faults, Luck};
+use super::faults::{Fate, Faults, Luck};
 use super::files::Files;
 use super::ops::{self, Request};
+use super::page;
 use super::snapshot::Snapshot;
 use crate::choose::{Choose, Stream};
 use crate::ledger::{Ledger, Strike};
@@ -83,6 +84,19 @@ impl Medium {
         inner.fuse = dies.then(|| inner.luck.dice.below(BOOT_OPS, "disk.boot.dies.at"));
         let quiet = inner.luck.quiet();
         SimDisk::new(self.clone(), inner.mounts, quiet)
+    }
+
+    /// Another machine had the medium, and left a file on it, whatever was there before.
+    pub fn leave(&self, path: &str, bytes: &[u8]) {
+        let Inner { files, luck, mounted, .. } = &mut *self.lock();
+        assert!(!*mounted, "a process still holds the disk");
+        if files.find(path).is_some() {
+            files.unlink(path);
+        }
+        let inode = files.create(path);
+        files.write(inode, bytes);
+        files.settle(inode, page::pages(0, bytes.len() as u64), Fate::Holds, path, luck);
+        files.commit();
     }
 
     /// Lights a fuse by hand: the machine dies at performed operation number `after`, counted

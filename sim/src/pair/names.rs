@@ -14,10 +14,12 @@
 //!   a slave acts 30 s after its master is gone.
 //! - **A slave takes no message, and moves no consumer.** While its master is gone it serves
 //!   what it holds, 20 s after it has it.
+//! - **A slave has its master's delay offsets** at the end ([`delays`]).
 
 mod ask;
 mod committed;
 mod consumer;
+pub(super) mod delays;
 mod delivered;
 mod faults;
 mod heard;

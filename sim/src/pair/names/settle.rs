@@ -1,5 +1,5 @@
-//! After the last fault: everybody is listed, everything is consumed, and what was said to a slave
-//! is known to its master.
+//! After the last fault: everybody is listed, everything is consumed, what was said to a slave is
+//! known to its master, and slaves have its table of delayed messages.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use hotfire_core::namesrv::{Effect, Input};
 
 use super::consumer::broker_at;
 use super::turn::caller;
-use super::{Names, time};
+use super::{Names, delays, time};
 use crate::pair::World;
 use crate::pair::work::TOPICS;
 use crate::ring::Violation;
@@ -24,6 +24,9 @@ impl World<'_> {
         let Some(names) = self.names.as_mut() else { return Ok(None) };
         if let Some(why) = names.misrouted(now, brokers)? {
             return Ok(Some(Violation::new("routes say who lives", why)));
+        }
+        if let Some(misled) = delays::misled(&self.nodes) {
+            return Ok(Some(misled));
         }
         let log = self.nodes[0].held();
         for of in 0..TOPICS.len() {

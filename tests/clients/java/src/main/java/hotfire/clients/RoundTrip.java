@@ -40,6 +40,8 @@ import org.apache.rocketmq.common.topic.TopicValidator;
  *  --keys yes                      query by key and by id, too
  *  --grown yes                     queues may have grown since: a broker delivers what was delayed
  *  --master NAME                   write once the master of that name is registered, and not only a slave of it
+ *  --delay N                       send N messages of delay level 1 to the topic Delayed, and wait for them
+ *  --delayed N                     N are delivered there, and in a while still no more
  *  --survivor yes                  the master is gone: ask nothing that only a master is asked
  * </pre>
  */
@@ -48,6 +50,9 @@ public final class RoundTrip {
     private static final long PATIENCE_MILLIS = 20_000;
     private static final int QUERIES = 12;
     private static final String GROUP = "round-trip-readers";
+    private static final String DELAYED = "Delayed";
+    /** A broker looks for delayed messages a second after its start, and ten times a second from then on. */
+    private static final long DELIVERS_MILLIS = 5_000;
 
     /** What is known of one message: its place, a hash of what the sender said, and its names. */
     private record Kept(String topic, int queue, long offset, String hash, String id, String key, String place) {
@@ -98,6 +103,16 @@ public final class RoundTrip {
         }
         if (options.containsKey("--write")) {
             write(options.get("--write"), Integer.parseInt(options.getOrDefault("--messages", "200")));
+        }
+        if (options.containsKey("--delay")) {
+            delay(Integer.parseInt(options.get("--delay")));
+        }
+        if (options.containsKey("--delayed")) {
+            long count = Long.parseLong(options.get("--delayed"));
+            awaitDelivery(count);
+            Thread.sleep(DELIVERS_MILLIS);
+            require(delivered() == count, "delivered: " + delivered() + ", not " + count);
+            System.out.printf("delayed: %d messages, delivered once%n", count);
         }
         Files.createDirectories(file.toAbsolutePath().getParent());
         try (BufferedWriter out = Files.newBufferedWriter(
@@ -273,12 +288,7 @@ public final class RoundTrip {
                 return client.findBrokerAddressInPublish(options.get("--master")) != null;
             });
         }
-        DefaultMQProducer producer = new DefaultMQProducer("round-trip-writers");
-        producer.setNamesrvAddr(options.get("--namesrv"));
-        producer.setInstanceName("writer");
-        producer.setSendMsgTimeout(10_000);
-        producer.setRetryTimesWhenSendFailed(0);
-        producer.start();
+        DefaultMQProducer producer = producer("round-trip-writers");
         List<Message> batch = new ArrayList<>();
         // A topic is made by its first message; a client learns of it when it asks again.
         await("the first message", () -> {
@@ -299,6 +309,42 @@ public final class RoundTrip {
         producer.shutdown();
         commit(topic);
         System.out.printf("written: %d messages to %s%n", count, topic);
+    }
+
+    private DefaultMQProducer producer(String group) throws Exception {
+        DefaultMQProducer producer = new DefaultMQProducer(group);
+        producer.setNamesrvAddr(options.get("--namesrv"));
+        producer.setInstanceName("writer");
+        producer.setSendMsgTimeout(10_000);
+        producer.setRetryTimesWhenSendFailed(0);
+        producer.start();
+        return producer;
+    }
+
+    /** Level 1 is a second. They are not kept: where they go, a broker decides later. */
+    private void delay(int count) throws Exception {
+        DefaultMQProducer producer = producer("round-trip-delayers");
+        for (int i = 0; i < count; i++) {
+            Message message = message(DELAYED, i);
+            message.setDelayTimeLevel(1);
+            SendResult result = producer.send(message);
+            require(result.getSendStatus() == SendStatus.SEND_OK, "a delayed send: " + result);
+        }
+        producer.shutdown();
+        awaitDelivery(count);
+        System.out.printf("delayed: %d messages%n", count);
+    }
+
+    private void awaitDelivery(long count) throws Exception {
+        await(count + " delayed messages", () -> delivered() >= count);
+    }
+
+    private long delivered() throws Exception {
+        long total = 0;
+        for (MessageQueue queue : queues(DELAYED).values()) {
+            total += reader.maxOffset(queue);
+        }
+        return total;
     }
 
     /** Message i: bodies from one byte to a few pages, some that the client compresses; text of any script. */

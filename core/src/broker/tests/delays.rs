@@ -1,0 +1,146 @@
+//! How far delayed messages are delivered: a table that is kept, followed, and said to slaves.
+
+use hotfire_storage::LoadError;
+use hotfire_storage::documents::{DELAY_OFFSETS, DelayOffsetTable, Document};
+
+use super::*;
+use crate::domain::StateKind;
+use crate::ha::SlavePolicy;
+
+/// As Apache's broker writes it into its file, and as it says it to slaves.
+const FILE: &str = "{\n\t\"dataVersion\":{\n\t\t\"counter\":27,\n\t\t\"stateVersion\":0,\n\t\t\
+                    \"timestamp\":9\n\t},\n\t\"offsetTable\":{\n\t\t1:6,\n\t\t18:0\n\t}\n}";
+const SAID: &str = concat!(
+    r#"{"dataVersion":{"counter":27,"stateVersion":0,"timestamp":9},"#,
+    r#""offsetTable":{1:6,18:0}}"#
+);
+
+fn slave_config() -> BrokerConfig {
+    let role = Role::Slave { policy: SlavePolicy::default(), master: None };
+    let identity = BrokerIdentity { id: BrokerId(1), ..config().identity };
+    BrokerConfig { identity, role, name_servers: 1, ..config() }
+}
+
+fn holding(path: &str, text: &str) -> PlainDisk {
+    let mut disk = PlainDisk::default();
+    disk.put_file(path, text.into());
+    disk
+}
+
+fn parsed(text: &[u8]) -> DelayOffsetTable {
+    DelayOffsetTable::parse(text).expect("a table")
+}
+
+/// What a slave of it is told.
+fn told(rig: &mut Rig, ms: u64) -> DelayOffsetTable {
+    match rig.one(ms, BrokerRequest::State(StateKind::DelayOffsets)) {
+        BrokerResponse::State { json, .. } => parsed(&json),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Its master says this.
+fn hears(rig: &mut Rig, ms: u64, json: &'static str) {
+    let input = Input::Fetched { kind: StateKind::DelayOffsets, json: Some(json.into()) };
+    rig.broker.handle(at(ms), input);
+    rig.run(ms);
+}
+
+/// What another process finds in the file.
+fn kept(rig: &Rig) -> Option<DelayOffsetTable> {
+    rig.broker.store().disk().file(DELAY_OFFSETS).map(parsed)
+}
+
+#[test]
+fn a_table_of_apaches_is_told_to_slaves_and_is_there_after_a_stop() {
+    let mut rig = Rig::open(holding(DELAY_OFFSETS, FILE), config());
+    assert_eq!(told(&mut rig, 1), parsed(SAID.as_bytes()));
+    rig.broker.stop(at(2)).unwrap();
+    assert_eq!(kept(&rig), Some(parsed(SAID.as_bytes())));
+    let mut rig = Rig::open(rig.broker.into_store().into_disk().reopened(), config());
+    assert_eq!(told(&mut rig, 3), parsed(SAID.as_bytes()));
+}
+
+#[test]
+fn a_damaged_table_falls_back_to_its_backup_or_keeps_the_broker_from_starting() {
+    let backup = format!("{DELAY_OFFSETS}.bak");
+    let mut disk = holding(&backup, FILE);
+    let mut rig = Rig::open(disk.clone(), config());
+    assert_eq!(told(&mut rig, 1), parsed(FILE.as_bytes()), "the file itself is lost");
+    for damaged in ["", "{\"offsetTable\":{1:", r#"{"offsetTable":{1:"six"}}"#] {
+        disk.put_file(DELAY_OFFSETS, damaged.into());
+        let mut rig = Rig::open(disk.clone(), config());
+        assert_eq!(told(&mut rig, 1), parsed(FILE.as_bytes()));
+        let opened = Broker::open(holding(DELAY_OFFSETS, damaged), settings(), config(), at(0));
+        let lost = LoadError::Damaged { path: DELAY_OFFSETS.to_owned() };
+        assert_eq!(opened.err(), Some(OpenError::State(lost)), "{damaged:?}");
+    }
+}
+
+#[test]
+fn who_has_never_heard_of_delayed_messages_keeps_no_table() {
+    let mut rig = Rig::new();
+    assert_eq!(told(&mut rig, 1), DelayOffsetTable::default());
+    rig.run(60_000);
+    rig.broker.stop(at(60_001)).unwrap();
+    assert_eq!(kept(&rig), None);
+}
+
+#[test]
+fn a_slave_asks_its_master_for_the_table() {
+    let mut slave = Rig::open(PlainDisk::default(), slave_config());
+    let response = Some(NameResponse::Registered {
+        master_addr: Some("m:1".into()),
+        ha_addr: None,
+        order_topics: std::collections::BTreeMap::new(),
+    });
+    let version = slave.broker.registration().data_version;
+    slave.broker.handle(at(1), Input::Registered { version, response });
+    let effects = std::iter::from_fn(|| slave.broker.poll(at(1)));
+    let asked = effects.filter_map(|effect| match effect {
+        Effect::Group(GroupEffect::Fetch { kind, .. }) => Some(kind),
+        _ => None,
+    });
+    assert!(asked.collect::<Vec<_>>().contains(&StateKind::DelayOffsets));
+}
+
+#[test]
+fn a_slave_has_its_masters_table_and_nothing_else() {
+    let mut slave = Rig::open(holding(DELAY_OFFSETS, r#"{"offsetTable":{2:3}}"#), slave_config());
+    hears(&mut slave, 1, SAID);
+    assert_eq!(told(&mut slave, 1), parsed(SAID.as_bytes()));
+    // Apache's changes its table many times before it changes its version.
+    let later = SAID.replace("1:6", "1:7").leak();
+    hears(&mut slave, 2, later);
+    assert_eq!(told(&mut slave, 2), parsed(later.as_bytes()));
+    for unreadable in ["", "no table", r#"{"offsetTable":{1:"six"}}"#] {
+        hears(&mut slave, 3, unreadable);
+        assert_eq!(told(&mut slave, 3), parsed(later.as_bytes()), "{unreadable:?}");
+    }
+    hears(&mut slave, 4, r#"{"offsetTable":{-1:4,0:4,3:-4,4:4}}"#);
+    assert_eq!(told(&mut slave, 4), parsed(br#"{"offsetTable":{4:4}}"#), "no broker wrote these");
+}
+
+/// With the offsets of consumers: a kill costs what the master said in the last seconds.
+#[test]
+fn what_a_slave_was_told_is_saved_with_consumer_offsets_and_again_if_that_failed() {
+    let mut slave = Rig::open(PlainDisk::default(), slave_config());
+    hears(&mut slave, 1, SAID);
+    assert_eq!(kept(&slave), None);
+    slave.run(5_000);
+    assert_eq!(kept(&slave), Some(parsed(SAID.as_bytes())));
+    slave.broker.store.disk_mut().take_file(DELAY_OFFSETS);
+    hears(&mut slave, 6_000, SAID);
+    slave.run(10_000);
+    assert_eq!(kept(&slave), None, "nothing is new");
+    let path = DELAY_OFFSETS;
+    let why = "it is full".to_owned();
+    let outcome = Err(Fault::Io { op: "replace", path: path.to_owned(), why });
+    slave.broker.store_event(at(10_000), hotfire_storage::StoreEvent::Saved { path, outcome });
+    slave.run(15_000);
+    assert_eq!(kept(&slave), Some(parsed(SAID.as_bytes())));
+    // A master without a table takes it away; a stop saves that, too.
+    hears(&mut slave, 16_000, "{}");
+    slave.broker.stop(at(16_001)).unwrap();
+    assert_eq!(kept(&slave), Some(DelayOffsetTable::default()));
+}
