@@ -39,6 +39,11 @@ const SOON: Duration = Duration::from_secs(5);
 const PROBES: u32 = 10;
 const PROBE_AGAIN: Duration = Duration::from_secs(1);
 
+/// Links on a message's way and its answer's: to the master and its slave and back.
+const WAYS: u32 = 4;
+/// What disks and a link's least delays may add.
+const DISKS: Duration = Duration::from_millis(100);
+
 /// Where nobody else sends.
 const PROBE: &str = "probe";
 
@@ -111,24 +116,45 @@ pub(super) async fn ask(world: &World) -> Verdict {
     Ok(())
 }
 
-/// Sends a message to a master until it is taken as it promises. Others before were refused, or
-/// nobody was waited for, as things stood then.
+/// Sends a message to a master until it is taken as it promises, and then another, which has to
+/// wait for no more than the way there and back. Others before were refused, or nobody was waited
+/// for, as things stood then.
 async fn probe(world: &World, master: &Host) -> Verdict {
     let client = connect(master).await?;
-    let to = QueueRef { topic: PROBE.into(), queue: 0 };
-    let mut last = None;
+    let mut last = send(&client).await?;
     for _ in 0..PROBES {
-        let send = Send { default_queues: 1, ..Send::new("probe", to.clone(), vec![7; 20]) };
-        let request = BrokerRequest::Send(Box::new(send));
-        let response = answered(client.ask_broker(&request, ANSWER).await)?.response;
-        if matches!(&response, BrokerResponse::Sent(sent) if sent.status == SendStatus::Ok) {
-            return Ok(());
+        if is_ok(&last) {
+            break;
         }
-        last = Some(response);
         rt::sleep(PROBE_AGAIN).await;
+        last = send(&client).await?;
     }
-    let why = world.judge().copies.all_ends();
-    Err(Violation::new(GOES_ON, format!("{}: a send is answered {last:?}: {why}", master.name)))
+    let asked = world.now();
+    if is_ok(&last) {
+        last = send(&client).await?;
+    }
+    if !is_ok(&last) {
+        let why = world.judge().copies.all_ends();
+        let detail = format!("{}: a send is answered {last:?}: {why}", master.name);
+        return Err(Violation::new(GOES_ON, detail));
+    }
+    let (took, way) = (world.now().since(asked), world.run.plan.net.latency_max_us);
+    if took > WAYS * Duration::from_micros(way) + DISKS {
+        let detail = format!("{}: it took {took:?}, and a way takes {way} us", master.name);
+        return Err(Violation::new("a send in peace is answered at once", detail));
+    }
+    Ok(())
+}
+
+async fn send(client: &Client) -> Result<BrokerResponse, Violation> {
+    let to = QueueRef { topic: PROBE.into(), queue: 0 };
+    let send = Send { default_queues: 1, ..Send::new("probe", to, vec![7; 20]) };
+    let request = BrokerRequest::Send(Box::new(send));
+    Ok(answered(client.ask_broker(&request, ANSWER).await)?.response)
+}
+
+fn is_ok(response: &BrokerResponse) -> bool {
+    matches!(response, BrokerResponse::Sent(sent) if sent.status == SendStatus::Ok)
 }
 
 /// The connections of slaves, by master.

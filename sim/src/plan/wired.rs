@@ -53,7 +53,7 @@ impl Wired {
         }
     }
 
-    /// Half of all plans have slaves, one as a rule.
+    /// Two plans of three have slaves, one of each master as a rule.
     pub fn draw(choose: &mut dyn Choose) -> Self {
         let slaves = *pick(choose, &[0, 0, 1, 1, 1, 2], "wired.slaves");
         let none = Self { pieces: *pick(choose, &[0, 100, 500], "wired.pieces"), ..Self::none() };
@@ -76,5 +76,32 @@ impl Wired {
             cut_max_us: *pick(choose, &[500_000, 40_000_000], "wired.cut_max"),
             ..none
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::choose::{Chance, Concern, Tape};
+
+    fn drawn(chance: &Chance) -> Wired {
+        Wired::draw(&mut chance.of(Concern::Wired))
+    }
+
+    #[test]
+    fn the_dull_plan_has_no_slaves() {
+        assert_eq!(drawn(&Chance::tape(&Tape::default())), Wired::none());
+    }
+
+    #[test]
+    fn every_kind_of_group_is_in_some_plans() {
+        let plans: Vec<Wired> = (0..300).map(|seed| drawn(&Chance::seed(seed))).collect();
+        let some = |is_so: &dyn Fn(&Wired) -> bool| plans.iter().filter(|p| is_so(p)).count() > 10;
+        assert!(some(&|plan| plan.slaves == 0) && some(&|plan| plan.slaves == 1));
+        assert!(some(&|plan| plan.slaves == 2 && plan.wanted == 2));
+        assert!(some(&|plan| plan.slaves > 0 && plan.wanted == 0));
+        assert!(some(&|plan| plan.wanted == 1 && plan.slaves_sync));
+        assert!(some(&|plan| plan.cuts > 0 && plan.pieces == 0));
+        assert!(plans.iter().all(|plan| plan.wanted <= plan.slaves));
     }
 }
