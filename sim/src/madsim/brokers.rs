@@ -182,8 +182,8 @@ fn last_words(world: &World, host: &Host, broker: &Broker<NodeDisk>) {
     let logs = judge.look_at_log(world.now(), host, start);
     judge.heard(logs);
     judge.heard(derived::check(broker.store(), &image));
-    // A slave may have begun a moment ago.
-    if !host.is_slave() || world.is_calm() {
+    // A slave may have begun a moment ago, and have asked for nothing yet.
+    if !host.is_slave() || judge.copies.are_at_rest() {
         let told = broker.registration().topics;
         let verdict = judge.oracles.metadata.check(&host.group, &told);
         judge.heard(verdict);

@@ -63,6 +63,8 @@ pub(super) struct Copies {
     read: usize,
     /// When a broker began last.
     restarted: Mono,
+    /// All has come to rest, and slaves have had time to ask their masters.
+    at_rest: bool,
 }
 
 /// An answer to a send.
@@ -115,12 +117,23 @@ impl Copies {
             asked: BTreeMap::new(),
             read: 0,
             restarted: Mono::ZERO,
+            at_rest: false,
         }
     }
 
     /// A broker has begun.
     pub(super) fn disturbed(&mut self, now: Mono) {
         self.restarted = now;
+    }
+
+    /// All has come to rest.
+    pub(super) fn rest(&mut self) {
+        self.at_rest = true;
+    }
+
+    /// Has it?
+    pub(super) fn are_at_rest(&self) -> bool {
+        self.at_rest
     }
 
     /// When a broker began last.

@@ -113,6 +113,7 @@ pub(super) async fn ask(world: &World) -> Verdict {
         let detail = format!("{before:?} were connected, then {after:?}");
         return Err(Violation::new("a slave stays connected in peace", detail));
     }
+    world.judge().copies.rest();
     Ok(())
 }
 
