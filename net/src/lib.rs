@@ -17,6 +17,7 @@
 //! | [`ha`] | the replication port: its two streams, and their endpoints |
 //! | [`sparse`] | log lines of a kind that a flood could repeat |
 //! | [`rt`] | the only room that names a runtime |
+//! | `pieces` | in the simulation alone: sockets that move a few bytes at a time |
 //!
 //! Nothing here decides: a wrong byte closes its connection, everything else goes to a machine.
 
@@ -29,6 +30,8 @@ pub mod head_writer;
 pub mod header;
 mod json_text;
 pub mod out_queue;
+#[cfg(madsim)]
+mod pieces;
 pub mod rt;
 pub mod server;
 pub mod sparse;

@@ -36,19 +36,30 @@ mod native {
 
 #[cfg(madsim)]
 mod simulated {
-    use super::{Duration, Future};
+    use madsim::rand::RngCore as _;
 
+    use super::{Duration, Future};
+    use crate::pieces::InPieces;
+
+    pub use crate::pieces::{move_in_pieces, pieces_moved};
     pub use madsim::net::{TcpListener, TcpStream};
     pub use madsim::task::{spawn_local, yield_now};
     pub use madsim::time::{Instant, Sleep, sleep, sleep_until};
 
     /// The reading half of a stream.
-    pub type ReadHalf = tokio::io::ReadHalf<TcpStream>;
+    pub type ReadHalf = InPieces<tokio::io::ReadHalf<TcpStream>>;
     /// The writing half of a stream.
-    pub type WriteHalf = tokio::io::WriteHalf<TcpStream>;
+    pub type WriteHalf = InPieces<tokio::io::WriteHalf<TcpStream>>;
 
     pub(super) fn split(stream: TcpStream) -> (ReadHalf, WriteHalf) {
-        tokio::io::split(stream)
+        let (reader, writer) = tokio::io::split(stream);
+        (InPieces::new(reader, below), InPieces::new(writer, below))
+    }
+
+    /// Of the simulation's own generator: a seed replays it.
+    fn below(number: usize) -> usize {
+        let word = madsim::rand::thread_rng().next_u64();
+        usize::try_from(word % number as u64).expect("it is below a usize")
     }
 
     // A simulation begins at its own zero: a static would carry one run's clock into the next.
@@ -68,8 +79,8 @@ pub use native::{
 };
 #[cfg(madsim)]
 pub use simulated::{
-    Instant, ReadHalf, Sleep, TcpListener, TcpStream, WriteHalf, sleep, sleep_until, spawn_local,
-    yield_now,
+    Instant, ReadHalf, Sleep, TcpListener, TcpStream, WriteHalf, move_in_pieces, pieces_moved,
+    sleep, sleep_until, spawn_local, yield_now,
 };
 
 #[cfg(not(madsim))]

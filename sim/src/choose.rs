@@ -78,12 +78,22 @@ pub enum Concern {
     Schedule,
     /// What clients do.
     Work,
+    /// The part of the plan that ring 2 alone has.
+    Wired,
 }
 
 impl Concern {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 7] =
-        [Self::Clock, Self::Disk, Self::Net, Self::Plan, Self::Process, Self::Schedule, Self::Work];
+    pub const ALL: [Self; 8] = [
+        Self::Clock,
+        Self::Disk,
+        Self::Net,
+        Self::Plan,
+        Self::Process,
+        Self::Schedule,
+        Self::Work,
+        Self::Wired,
+    ];
 
     /// The word used on tapes and command lines.
     pub const fn name(self) -> &'static str {
@@ -95,6 +105,7 @@ impl Concern {
             Self::Process => "process",
             Self::Schedule => "schedule",
             Self::Work => "work",
+            Self::Wired => "wired",
         }
     }
 
@@ -114,6 +125,7 @@ impl Concern {
             Self::Process => 0x940c_0000_5eed_0005,
             Self::Schedule => 0x5c4e_d000_5eed_0006,
             Self::Work => 0x3042_0000_5eed_0007,
+            Self::Wired => 0x312e_d000_5eed_0008,
         }
     }
 }

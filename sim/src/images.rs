@@ -34,7 +34,7 @@ use hotfire_core::machine::Digest;
 use crate::choose::{Chance, Choose, Concern, Draw, Tape, mixed};
 use crate::disk::{Faults, Medium, Moment};
 use crate::ledger::Ledger;
-use crate::ring::{Change, Outcome, Passed, Run, Violation, caught};
+use crate::ring::{Change, Outcome, Passed, Ring, Run, Violation, caught};
 use crate::trace::Trace;
 use judge::Court;
 use workload::{Cut, Lives, settings};
@@ -131,7 +131,7 @@ pub struct Found {
 
 /// Makes `per_cut` images of each snapshot of a seed's workload.
 pub fn sweep(seed: u64, change: &Change, per_cut: u64, ledger: &Ledger) -> Result<Counts, Found> {
-    let mut run = Run::new(Chance::recorded(seed), change, Trace::off());
+    let mut run = Run::new(Ring::Images, Chance::recorded(seed), change, Trace::off());
     run.ledger = ledger.clone();
     let workload = || run.chance.written().draws().to_vec();
     let collected = caught(|| collect(&run)).map_err(|violation| {

@@ -79,6 +79,8 @@ pub enum Strike {
     NetImpostor,
     /// Some nodes could not reach some others.
     NetPartition,
+    /// A socket gave or took a few bytes only.
+    NetPiece,
     /// A connection stalled.
     NetStalled,
     /// Somebody who is no slave came to the replication port.
@@ -91,11 +93,17 @@ pub enum Strike {
     NodeRestarted,
     /// A slave's log began anew where its master's does, which had lost its first files.
     SlaveBegan,
+    /// A slave's log was cut where it was not its master's.
+    SlaveCutBack,
+    /// A slave with nothing of its master's log was given up by its operator.
+    SlaveGivenUp,
+    /// A slave and its master could not reach each other, one way or both.
+    SlaveUnreached,
 }
 
 impl Strike {
     /// All kinds.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 44] = [
         Self::ClientDied,
         Self::ClockJumped,
         Self::DiskFull,
@@ -130,12 +138,16 @@ impl Strike {
         Self::NetCut,
         Self::NetImpostor,
         Self::NetPartition,
+        Self::NetPiece,
         Self::NetStalled,
         Self::NetStranger,
         Self::NodeDied,
         Self::NodePaused,
         Self::NodeRestarted,
         Self::SlaveBegan,
+        Self::SlaveCutBack,
+        Self::SlaveGivenUp,
+        Self::SlaveUnreached,
     ];
 
     /// Its name in reports.
@@ -175,12 +187,16 @@ impl Strike {
             Self::NetCut => "net.cut",
             Self::NetImpostor => "net.impostor",
             Self::NetPartition => "net.partition",
+            Self::NetPiece => "net.piece",
             Self::NetStalled => "net.stalled",
             Self::NetStranger => "net.stranger",
             Self::NodeDied => "node.died",
             Self::NodePaused => "node.paused",
             Self::NodeRestarted => "node.restarted",
             Self::SlaveBegan => "slave.began",
+            Self::SlaveCutBack => "slave.cut_back",
+            Self::SlaveGivenUp => "slave.given_up",
+            Self::SlaveUnreached => "slave.unreached",
         }
     }
 }
@@ -219,7 +235,8 @@ impl Ledger {
         Strike::ALL.into_iter().filter(|strike| self.count(*strike) == 0).collect()
     }
 
-    fn add(&self, strike: Strike, count: u64) {
+    /// Counts so many.
+    pub fn add(&self, strike: Strike, count: u64) {
         // Relaxed: a count orders nothing, and is read after the runs have been joined.
         self.0[strike as usize].fetch_add(count, Ordering::Relaxed);
     }

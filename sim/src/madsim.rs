@@ -12,21 +12,26 @@
 //! | room | what |
 //! |---|---|
 //! | `world` | who takes part: drawn from the plan as in ring 1 |
-//! | `nodes` | processes of servers |
+//! | `nodes`, `brokers` | processes of servers; masters, and slaves that copy their logs |
 //! | `client`, `links` | turn a client model over the product's client |
-//! | `disks` | the plug-in that hears of deaths, a disk that follows the clock |
+//! | `disks`, `view` | the plug-in that hears of deaths, a disk that follows the clock |
+//! | `copies` | what may be said of masters and slaves, by the bytes of their logs |
 //! | `faults` | deaths, stops, pauses, clogged links; restarts |
-//! | `settle` | heals, waits for rest, asks around, stops, judges |
+//! | `settle`, `peace` | heals, waits for rest, asks around, stops, judges |
 //!
 //! Plan, faults, work and disks draw from the run's own chance. Scheduling and latencies draw from
 //! madsim's generator, whose seed is one draw of the run: a tape replays all of it.
 
+mod brokers;
 mod client;
+mod copies;
 mod disks;
 mod faults;
 mod links;
 mod nodes;
+mod peace;
 mod settle;
+mod view;
 mod world;
 
 use std::net::IpAddr;
@@ -41,6 +46,7 @@ use madsim::plugin::node;
 use madsim::runtime::Runtime;
 
 use crate::choose::{Choose, Concern};
+use crate::ledger::Strike;
 use crate::ring::{Outcome, Passed, Run, Violation};
 use disks::SimDisks;
 use faults::Faults;
@@ -67,8 +73,11 @@ pub fn run(run: &Run) -> Outcome {
     let mut runtime = Runtime::with_seed_and_config(seed, config);
     runtime.set_time_limit(RUN_MAX);
     runtime.add_simulator::<SimDisks>();
+    rt::move_in_pieces(run.plan.wired.pieces);
     let world = Arc::new(World::new(run));
-    runtime.block_on(live(world))
+    let outcome = runtime.block_on(live(world));
+    run.ledger.add(Strike::NetPiece, rt::pieces_moved());
+    outcome
 }
 
 async fn live(world: Arc<World>) -> Outcome {

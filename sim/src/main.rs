@@ -231,7 +231,7 @@ fn soak(
         let (sum, batch) = (Sum::default(), &batch.of(ring));
         let start = Instant::now();
         let first = first_failure(batch, jobs, &sum, |seed| {
-            let run = Run::new(Chance::seed(seed), &change, Trace::off());
+            let run = Run::new(ring, Chance::seed(seed), &change, Trace::off());
             let outcome = ring::run(ring, &run);
             if verbose {
                 println!("{}", spoken(ring, seed, &run, &outcome));
@@ -369,7 +369,7 @@ fn replay(
             }
             None => Chance::recorded(seed),
         };
-        let run = Run::new(chance, &change, Trace::last(lines));
+        let run = Run::new(ring, chance, &change, Trace::last(lines));
         let outcome = ring::run(ring, &run);
         println!("ring {} seed {seed}\n{}", ring.name(), printed(&run.plan));
         println!("{}", told(&run, &outcome));
@@ -383,7 +383,7 @@ fn replay(
 fn digests(seeds: &Seeds, world: &World) -> Result<ExitCode, String> {
     for ring in world.rings()? {
         for seed in seeds.from..seeds.from.saturating_add(seeds.seeds) {
-            let run = Run::new(Chance::seed(seed), &world.change(), Trace::off());
+            let run = Run::new(ring, Chance::seed(seed), &world.change(), Trace::off());
             match ring::run(ring, &run) {
                 Ok(passed) => println!("{} {seed} {:016x}", ring.name(), passed.digest),
                 Err(violation) => println!("{} {seed} {violation}", ring.name()),

@@ -16,7 +16,7 @@
 //! - **status honesty**: a slave is late only after the time that it was given.
 //! - **liveness**: once faults stop, slaves have the master's log, and a send is answered SEND_OK.
 
-mod aside;
+pub(crate) mod aside;
 mod clock;
 mod faults;
 mod impostor;
@@ -305,6 +305,7 @@ impl<'a> World<'a> {
         if is_over && matches!(broker.given_up(), Some(GivenUp::Stranger { .. })) {
             // The master lost all that they had in common. The copy is given up.
             self.restart(at)?;
+            self.run.ledger.hit(Strike::SlaveGivenUp);
             self.judge.wiped(at, 0);
             self.nodes[at].part(Parting::Begin(Physical::ZERO));
             return Ok(());

@@ -6,9 +6,12 @@
 
 mod keeping;
 mod names;
+mod wired;
 
 pub use keeping::Keeping;
 pub use names::Names;
+pub use wired::Wired;
+
 use std::time::Duration;
 
 use hotfire_core::broker::{FlushPolicy, Pace};
@@ -41,6 +44,8 @@ pub struct Plan {
     pub process: ProcessFaults,
     /// Name servers in the ring of replication.
     pub pair_names: Names,
+    /// What ring 2 alone has.
+    pub wired: Wired,
 }
 
 /// Who takes part.
@@ -182,6 +187,7 @@ impl Plan {
             clock: ClockFaults::draw(choose),
             process: ProcessFaults::draw(choose),
             pair_names: Names::none(),
+            wired: Wired::none(),
         };
         // Younger than the rest, and drawn behind it: what came before keeps its seeds.
         plan.net.partitions = *pick(choose, &[0, 0, 1, 4], "plan.net.partitions");
@@ -218,6 +224,7 @@ impl Plan {
                     self.net.partitions = 0;
                     let names = &mut self.pair_names;
                     (names.cuts, names.one_way, names.ends) = (0, 0, 0);
+                    (self.wired.cuts, self.wired.pieces) = (0, 0);
                 }
                 Family::Process => {
                     (self.process.deaths, self.process.pauses) = (0, 0);

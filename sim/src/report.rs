@@ -33,7 +33,7 @@ impl Failure {
     /// Runs a seed that failed again. `None` if it passes this time: then chance came from
     /// somewhere else than the seed, which is worse than the failure.
     pub fn again(ring: Ring, seed: u64, change: &Change) -> Option<Self> {
-        let run = Run::new(Chance::recorded(seed), change, Trace::last(LOG_LINES));
+        let run = Run::new(ring, Chance::recorded(seed), change, Trace::last(LOG_LINES));
         let violation = ring::run(ring, &run).err()?;
         Some(Self { ring, seed, violation, run, change: change.clone() })
     }

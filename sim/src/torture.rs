@@ -344,7 +344,7 @@ mod tests {
     use crate::trace::Trace;
 
     fn plain(seed: u64) -> Run {
-        Run::new(Chance::seed(seed), &Change::default(), Trace::off())
+        Run::new(Ring::Disk, Chance::seed(seed), &Change::default(), Trace::off())
     }
 
     #[test]
@@ -398,7 +398,7 @@ mod tests {
         let off = off.map(str::to_owned).to_vec();
         let change = Change { lies: 500, off, ..Change::default() };
         let fails = |seed: u64| {
-            let run = Run::new(Chance::recorded(seed), &change, Trace::off());
+            let run = Run::new(Ring::Disk, Chance::recorded(seed), &change, Trace::off());
             ring::run(Ring::Disk, &run).err().map(|found| (found.oracle, run.chance.written()))
         };
         let again = |tape: &Tape| {

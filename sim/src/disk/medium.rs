@@ -33,6 +33,7 @@ pub(super) struct Inner {
     pub(super) now: Mono,
     pub(super) mounts: u32,
     pub(super) mounted: bool,
+    losses: u64,
     pub(super) death: Option<Death>,
     /// What it said to those who asked how full it is.
     pub(super) measures: Vec<DiskUse>,
@@ -62,6 +63,7 @@ impl Medium {
             now: Mono::ZERO,
             mounts: 0,
             mounted: false,
+            losses: 0,
             death: None,
             measures: Vec::new(),
             fuse: None,
@@ -133,6 +135,11 @@ impl Medium {
         !inner.mounted || inner.death.is_some()
     }
 
+    /// How many times its power failed.
+    pub fn losses(&self) -> u64 {
+        self.lock().losses
+    }
+
     /// Time passes. Operations whose time has come are then polled from the disk.
     pub fn advance(&self, now: Mono) {
         let mut inner = self.lock();
@@ -174,7 +181,12 @@ impl Medium {
     /// What a process would see that starts now: every path and its bytes. Files that a process has
     /// mapped are known to its [`SimDisk::seen`].
     pub fn seen(&self) -> BTreeMap<String, Vec<u8>> {
-        self.lock().files.seen(|_| true)
+        self.seen_where(|_| true)
+    }
+
+    /// The same, of some paths.
+    pub fn seen_where(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Vec<u8>> {
+        self.lock().files.seen(wanted)
     }
 
     /// What has rotted so far: paths, and bytes of them.
@@ -189,9 +201,14 @@ impl Medium {
 
     /// The first byte of a log's first file, as a process would see it that starts now.
     pub fn log_start(&self) -> Option<u64> {
+        self.log_files().first().copied()
+    }
+
+    /// The first bytes of a log's files, in order, as a process would see them that starts now.
+    pub fn log_files(&self) -> Vec<u64> {
         let inner = self.lock();
         let logs = inner.files.names.live.paths.keys().map(|path| path.strip_prefix("commitlog/"));
-        logs.filter_map(|name| name?.parse().ok()).min()
+        logs.filter_map(|name| name?.parse().ok()).collect()
     }
 
     /// What it has said since this was asked to those who asked how full it is.
@@ -257,6 +274,7 @@ impl Inner {
     }
 
     fn lose_power(&mut self) {
+        self.losses += 1;
         let pending = self.files.names.pending();
         self.luck.strike(Strike::DiskPowerFailed, format_args!("{pending} names pending"));
         self.files.power_failed(&mut self.luck);

@@ -81,7 +81,9 @@ async fn until(wake: Mono) {
 fn tell(world: &World, guest: &Guest, event: Event) {
     guest.log.say(Mark::Received, format_args!("{event:.200?}"));
     let now = world.now();
-    guest.model().event(now, event, &mut world.judge().history);
+    let mut judge = world.judge();
+    guest.model().event(now, event, &mut judge.history);
+    judge.follow();
 }
 
 fn next_act(world: &World, guest: &Guest, work: &mut crate::choose::Stream) -> Option<Act> {

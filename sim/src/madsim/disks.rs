@@ -27,7 +27,11 @@ use madsim::task::NodeId;
 use madsim::time::TimeHandle;
 use tokio::sync::Notify;
 
+use super::view::View;
 use crate::disk::{Medium, SimDisk};
+
+/// Where logs lie.
+const LOG: &str = "commitlog/";
 
 /// The plug-in that hears of deaths.
 #[derive(Default)]
@@ -76,22 +80,25 @@ impl Simulator for SimDisks {
 #[derive(Clone)]
 pub(super) struct Berth {
     medium: Medium,
+    view: View,
     taken: Arc<AtomicBool>,
     sick: Arc<AtomicBool>,
 }
 
 /// Drops behind the disk it is a field next to.
-struct Taken(Arc<AtomicBool>);
+struct Taken(Arc<AtomicBool>, View);
 
 impl Drop for Taken {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Relaxed);
+        // The pages are the medium's again.
+        self.1.clear();
     }
 }
 
 impl Berth {
     pub(super) fn new(medium: Medium) -> Self {
-        Self { medium, taken: Arc::default(), sick: Arc::default() }
+        Self { medium, view: View::default(), taken: Arc::default(), sick: Arc::default() }
     }
 
     pub(super) fn medium(&self) -> &Medium {
@@ -101,6 +108,18 @@ impl Berth {
     /// Is there no process that has the disk?
     pub(super) fn is_free(&self) -> bool {
         !self.taken.load(Ordering::Relaxed)
+    }
+
+    /// The file of the log that begins at `start`, as processes see it.
+    pub(super) fn log_file(&self, start: u64) -> Option<Vec<u8>> {
+        let path = format!("{LOG}{start:020}");
+        let mapped = self.view.file(&path);
+        mapped.or_else(|| self.medium.seen_where(|known| known == path).remove(&path))
+    }
+
+    /// Counts changes of the log while a process has it.
+    pub(super) fn changes(&self) -> u64 {
+        self.view.changes()
     }
 
     /// Waits until the disk of the process before is dropped.
@@ -123,8 +142,11 @@ impl Berth {
             disk: self.medium.mount(),
             changed: Arc::clone(&changed),
             syncs: BTreeSet::new(),
+            opening: BTreeMap::new(),
+            lent: None,
+            view: self.view.clone(),
             sick: Arc::clone(&self.sick),
-            _taken: Taken(Arc::clone(&self.taken)),
+            _taken: Taken(Arc::clone(&self.taken), self.view.clone()),
         };
         self.taken.store(true, Ordering::Relaxed);
         self.sick.store(false, Ordering::Relaxed);
@@ -138,6 +160,11 @@ pub(super) struct NodeDisk {
     changed: Arc<Notify>,
     /// Syncs under way.
     syncs: BTreeSet<Token>,
+    /// Files of the log that are being opened.
+    opening: BTreeMap<Token, String>,
+    /// What was lent to be written, and is not in the view yet.
+    lent: Option<(FileId, u64, usize)>,
+    view: View,
     sick: Arc<AtomicBool>,
     _taken: Taken,
 }
@@ -152,6 +179,28 @@ impl NodeDisk {
         self.disk.digest(into);
     }
 
+    /// What was lent has been written.
+    fn settle(&mut self) {
+        if let Some((file, at, len)) = self.lent.take() {
+            self.show(file, at, len);
+        }
+    }
+
+    /// Shows bytes of a file, if it is one of the log. Those that a dead process wrote are not
+    /// there.
+    fn show(&self, file: FileId, at: u64, len: usize) {
+        if self.view.has(file) {
+            self.view.wrote(file, at, self.disk.bytes(file, at, len));
+        }
+    }
+
+    fn opened(&self, path: Option<String>, outcome: &Result<Done, Fault>) {
+        if let (Some(path), Ok(Done::Opened { file, len })) = (path, outcome) {
+            let len = usize::try_from(*len).expect("simulated files are short");
+            self.view.opened(*file, path, self.disk.bytes(*file, 0, len).to_vec());
+        }
+    }
+
     pub(super) fn verify(&self) {
         self.disk.verify();
     }
@@ -163,7 +212,15 @@ impl Memory for NodeDisk {
     }
 
     fn slot(&mut self, file: FileId, at: u64, len: usize) -> &mut [u8] {
+        self.settle();
+        self.lent = Some((file, at, len));
         self.disk.slot(file, at, len)
+    }
+
+    fn write(&mut self, file: FileId, at: u64, bytes: &[u8]) {
+        self.settle();
+        self.disk.write(file, at, bytes);
+        self.show(file, at, bytes.len());
     }
 
     fn lease(&self, file: FileId, at: u64, len: usize) -> Bytes {
@@ -181,10 +238,20 @@ impl Disk for NodeDisk {
     }
 
     fn perform(&mut self, op: Op<'_>) -> Result<Done, Fault> {
-        self.disk.perform(op)
+        self.settle();
+        self.view.asked(op);
+        let outcome = self.disk.perform(op);
+        self.opened(log_of(op), &outcome);
+        if let Op::Zero { file, from, to } = op {
+            self.show(file, from, usize::try_from(to - from).expect("simulated files are short"));
+        }
+        outcome
     }
 
     fn submit(&mut self, token: Token, op: Op<'_>) {
+        self.settle();
+        self.view.asked(op);
+        self.opening.extend(log_of(op).map(|path| (token, path)));
         // A latency counts from now, not from the last completion.
         self.disk.medium().advance(rt::now().mono);
         if let Op::Sync { .. } = op {
@@ -195,13 +262,22 @@ impl Disk for NodeDisk {
     }
 
     fn poll(&mut self) -> Option<(Token, Result<Done, Fault>)> {
+        self.settle();
         let (token, outcome) = self.disk.poll()?;
+        let path = self.opening.remove(&token);
+        self.opened(path, &outcome);
         self.changed.notify_one();
         if self.syncs.remove(&token) && outcome.is_err() {
             self.sick.store(true, Ordering::Relaxed);
         }
         Some((token, outcome))
     }
+}
+
+/// The file of the log that is to be opened, if one is.
+fn log_of(op: Op<'_>) -> Option<String> {
+    let (Op::Allocate { path, .. } | Op::Open { path }) = op else { return None };
+    path.starts_with(LOG).then(|| path.to_owned())
 }
 
 /// What turns due operations into wake-ups of the driver, as the disk's thread does in production.

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use hotfire_storage::text::Text;
 use hotfire_storage::time::Mono;
 use madsim::net::NetSim;
 use madsim::plugin::simulator;
 use madsim::runtime::Handle;
 
+use super::brokers::durable_end;
 use super::disks::{Berth, SimDisks};
-use super::nodes::{Host, durable_end};
+use super::nodes::Host;
 use super::world::World;
 use crate::choose::{Choose, Concern, Stream};
 use crate::ledger::Strike;
@@ -23,6 +25,8 @@ use crate::workload::history::Fact;
 
 /// A process that ended by itself is started again after at least this long.
 const RESTART_MIN_US: u64 = 5_000;
+/// ... and the pause is twice as long after each that did not serve, so many times.
+const DOUBLED_MAX: u32 = 8;
 /// Operators look at a broker that has lost its disk within so long.
 const OPERATOR_MAX_US: u64 = 3_000_000;
 
@@ -32,7 +36,7 @@ enum Event {
     /// A server dies.
     Death { server: usize, power: bool },
     /// Some cannot send to some others.
-    Clog { links: Vec<(usize, usize)>, us: u64 },
+    Clog { links: Vec<(usize, usize)>, us: u64, strike: Strike },
     /// They can again.
     Unclog { links: Vec<(usize, usize)> },
     /// A process stands still.
@@ -58,6 +62,8 @@ pub(super) struct Faults {
     down: Vec<bool>,
     /// Sick brokers that an operator will kill.
     seen: Vec<bool>,
+    /// Processes of a server in a row that ended before they served.
+    vain: Vec<u32>,
 }
 
 impl Faults {
@@ -72,6 +78,7 @@ impl Faults {
             numbered: 0,
             down: vec![false; world.hosts().count()],
             seen: vec![false; world.hosts().count()],
+            vain: vec![0; world.hosts().count()],
         };
         faults.plan();
         faults
@@ -106,6 +113,11 @@ impl Faults {
             let event = self.draw_stall();
             self.plan_one(event);
         }
+        let cuts = if self.world.slaves.is_empty() { 0 } else { plan.wired.cuts };
+        for _ in 0..self.net.below(u64::from(cuts) + 1, "net.slaves") {
+            let event = self.draw_unreached();
+            self.plan_one(event);
+        }
     }
 
     fn draw_death(&mut self) -> Event {
@@ -114,7 +126,11 @@ impl Faults {
             let name = self.process.index(self.world.names.len(), "process.name");
             return Event::Death { server: brokers + name, power: false };
         }
-        let server = self.process.index(brokers, "process.broker");
+        let with_logs = brokers + self.world.slaves.len();
+        let server = match self.process.index(with_logs, "process.broker") {
+            slave if slave >= brokers => self.number_of_slave(slave - brokers),
+            master => master,
+        };
         if self.process.chance(self.world.run.plan.process.power, "process.power") {
             Event::Death { server, power: true }
         } else if self.process.chance(250, "process.stop") {
@@ -135,7 +151,7 @@ impl Faults {
         });
         let links = links.collect();
         let us = self.net.below(self.world.run.plan.net.partition_max_us, "net.partition.us");
-        Event::Clog { links, us }
+        Event::Clog { links, us, strike: Strike::NetPartition }
     }
 
     /// One link, one way or both.
@@ -143,13 +159,33 @@ impl Faults {
         let nodes = self.down.len() + self.world.guests().count();
         let server = self.net.index(self.down.len(), "net.stall.server");
         let other = (server + 1 + self.net.index(nodes - 1, "net.stall.other")) % nodes;
-        let links = match self.net.below(3, "net.stall.way") {
-            0 => vec![(server, other)],
-            1 => vec![(other, server)],
-            _ => vec![(server, other), (other, server)],
-        };
+        let links = self.draw_ways(server, other);
         let us = self.net.below(self.world.run.plan.net.stall_max_us, "net.stall.us");
-        Event::Clog { links, us }
+        Event::Clog { links, us, strike: Strike::NetStalled }
+    }
+
+    /// A slave and its master.
+    fn draw_unreached(&mut self) -> Event {
+        let slave = self.net.index(self.world.slaves.len(), "net.slave");
+        let group = &self.world.slaves[slave].group;
+        let master = self.world.brokers.iter().position(|host| host.name == *group);
+        let master = master.expect("a slave has a master");
+        let links = self.draw_ways(master, self.number_of_slave(slave));
+        let us = self.net.below(self.world.run.plan.wired.cut_max_us, "net.slave.us");
+        Event::Clog { links, us, strike: Strike::SlaveUnreached }
+    }
+
+    fn draw_ways(&mut self, one: usize, other: usize) -> Vec<(usize, usize)> {
+        match self.net.below(3, "net.stall.way") {
+            0 => vec![(one, other)],
+            1 => vec![(other, one)],
+            _ => vec![(one, other), (other, one)],
+        }
+    }
+
+    /// A slave's number among the servers.
+    fn number_of_slave(&self, slave: usize) -> usize {
+        self.world.brokers.len() + self.world.names.len() + slave
     }
 
     fn plan_one(&mut self, event: Event) {
@@ -187,7 +223,10 @@ impl Faults {
         let hosts: Vec<Arc<Host>> = self.world.hosts().cloned().collect();
         for (server, host) in hosts.iter().enumerate() {
             if host.has_exited.load(Ordering::Relaxed) && !self.down[server] {
+                self.vain[server] += 1;
                 self.start_later(server);
+            } else if host.is_up() {
+                self.vain[server] = 0;
             }
         }
         for (server, host) in hosts.iter().enumerate() {
@@ -205,7 +244,9 @@ impl Faults {
     fn start_later(&mut self, server: usize) {
         self.down[server] = true;
         let down = self.process.below(self.world.run.plan.process.down_max_us, "process.down");
-        self.at(RESTART_MIN_US + down, Event::Start { server });
+        // Supervisors have less and less hope.
+        let pause = RESTART_MIN_US << self.vain[server].min(DOUBLED_MAX);
+        self.at(pause + down, Event::Start { server });
     }
 
     fn strike(&mut self, event: Event) {
@@ -218,8 +259,8 @@ impl Faults {
                 self.start_later(server);
             }
             Event::Death { .. } => {}
-            Event::Clog { links, us } => {
-                ledger.hit(if links.len() > 2 { Strike::NetPartition } else { Strike::NetStalled });
+            Event::Clog { links, us, strike } => {
+                ledger.hit(strike);
                 for (from, to) in &links {
                     NetSim::current().clog_link(self.world.node(*from), self.world.node(*to));
                 }
@@ -250,13 +291,11 @@ impl Faults {
         let world = Arc::clone(&self.world);
         let node = world.node(server);
         let host = world.hosts().nth(server).expect("it is a server's number");
-        if let Some(berth) = &host.berth {
-            let durable = power.then(|| durable_end(berth, &host.name, &world.judge().history));
+        if host.berth.is_some() {
+            self.died(host, power);
             if power {
                 simulator::<SimDisks>().arm_power(node);
             }
-            let fact = Fact::Died { broker: host.name.clone(), durable };
-            world.judge().add(world.now(), fact);
         }
         // Of a paused node madsim drops what is ready to run at once, inside of its own lock and
         // before any simulator hears of the death: it wakes up to die.
@@ -267,6 +306,28 @@ impl Faults {
             .say(Mark::Died, format_args!("{}", if power { "with its power" } else { "killed" }));
     }
 
+    /// The process on a broker's node dies, or its power fails.
+    fn died(&self, host: &Host, power: bool) {
+        let (now, mut judge) = (self.world.now(), self.world.judge());
+        if host.is_slave() {
+            return judge.copies.before(host);
+        }
+        let durable = power.then(|| durable_end(host.berth(), &host.name, &judge.history));
+        judge.add(now, Fact::Died { broker: host.name.clone(), durable });
+    }
+
+    /// The operator of a slave gives its log up.
+    pub(super) fn give_up(&mut self, name: &Text) {
+        let at = self.world.slaves.iter().position(|slave| slave.name == *name);
+        let at = at.expect("it is a slave's name");
+        let server = self.number_of_slave(at);
+        if !self.down[server] {
+            self.world.say(Mark::Fault, format_args!("the log of {name} is given up"));
+            self.world.slaves[at].gives_up.store(true, Ordering::Relaxed);
+            self.at(0, Event::Death { server, power: false });
+        }
+    }
+
     pub(super) fn start(&mut self, server: usize) {
         (self.down[server], self.seen[server]) = (false, false);
         let world = Arc::clone(&self.world);
@@ -275,9 +336,7 @@ impl Faults {
         if let Some(berth) = host.berth.as_ref().filter(|berth| berth.is_free()) {
             let power = if world.is_calm() { 0 } else { world.run.plan.process.power / 4 };
             if self.process.chance(power, "process.power.between") {
-                let durable = Some(durable_end(berth, &host.name, &world.judge().history));
-                let fact = Fact::Died { broker: host.name.clone(), durable };
-                world.judge().add(world.now(), fact);
+                self.died(host, true);
                 berth.medium().power_fail();
             }
         }
@@ -300,7 +359,7 @@ impl Faults {
         }
         let plan = self.world.run.plan.clone();
         NetSim::current().update_config(|config| config.packet_loss_rate = 0.0);
-        for berth in self.world.brokers.iter().filter_map(|host| host.berth.as_ref()) {
+        for berth in self.world.with_logs().map(|host| host.berth()) {
             berth.medium().set_faults(plan.disk.muted());
         }
         for server in 0..self.down.len() {

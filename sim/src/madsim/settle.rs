@@ -14,8 +14,10 @@ use hotfire_net::client::{Client, ClientError, Options};
 use hotfire_net::rt;
 use hotfire_storage::text::Text;
 
+use super::brokers::reopened;
 use super::faults::Faults;
-use super::nodes::{Host, Last, reopened};
+use super::nodes::{Host, Last};
+use super::peace::{self, Watch};
 use super::world::World;
 use crate::ledger::Strike;
 use crate::oracle::Verdict;
@@ -26,7 +28,7 @@ use crate::trace::Mark;
 use crate::workload::message::Lane;
 
 /// Between two looks at the world.
-const LOOK: Duration = Duration::from_millis(50);
+pub(super) const LOOK: Duration = Duration::from_millis(50);
 /// So long nothing new must have happened: longer than a pull is held, a consumer waits for its
 /// answer, and a name server needs to hear of a broker again.
 const QUIET: Duration = Duration::from_secs(45);
@@ -36,7 +38,7 @@ const REST_MAX: Duration = Duration::from_secs(400);
 /// So long a stop may take: its grace, and the leave of the name servers.
 const STOP_MAX: Duration = Duration::from_secs(10);
 /// How long a question may take when nothing fails.
-const ANSWER: Duration = Duration::from_secs(5);
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
 
 /// Waits until nothing happens any more.
 pub(super) async fn rest(world: &Arc<World>, faults: &mut Faults) -> Verdict {
@@ -44,14 +46,15 @@ pub(super) async fn rest(world: &Arc<World>, faults: &mut Faults) -> Verdict {
     faults.heal();
     world.say(Mark::Note, format_args!("healed"));
     let start = world.now();
-    let (mut facts, mut since) = (0, start);
+    let (mut facts, mut since, mut watch) = (0, start, Watch::new(start));
     loop {
         rt::sleep(LOOK).await;
         faults.keep_up();
         world.look_at_logs();
         world.judge().so_far()?;
         let (now, len) = (world.now(), world.judge().history.len());
-        let done = world.guests().all(|guest| guest.model().is_done());
+        let level = watch.look(world, faults, now)?;
+        let done = level && world.guests().all(|guest| guest.model().is_done());
         if len != facts || !done {
             (facts, since) = (len, now);
         }
@@ -60,7 +63,7 @@ pub(super) async fn rest(world: &Arc<World>, faults: &mut Faults) -> Verdict {
         }
         if now.since(start) > REST_MAX {
             let states = world.guests().map(|guest| guest.model().state());
-            let states: Vec<String> = states.collect();
+            let states: Vec<String> = states.chain([world.judge().copies.all_ends()]).collect();
             return Err(Violation::new("everything comes to rest", states.join("; ")));
         }
     }
@@ -76,6 +79,7 @@ pub(super) async fn ask_around(world: &World) -> Verdict {
             return Err(Violation::new("a name server answers", "what it was not asked"));
         };
         check_brokers(number, &listed, &alive)?;
+        peace::check_members(world, number, &listed)?;
         for broker in &world.brokers {
             let topics = world.judge().topics(&broker.name);
             for topic in topics {
@@ -90,7 +94,7 @@ pub(super) async fn ask_around(world: &World) -> Verdict {
     for broker in &world.brokers {
         ask_offsets(world, broker).await?;
     }
-    Ok(())
+    peace::ask(world).await
 }
 
 async fn ask_offsets(world: &World, broker: &Host) -> Verdict {
@@ -114,11 +118,11 @@ async fn ask_offsets(world: &World, broker: &Host) -> Verdict {
     Ok(())
 }
 
-async fn connect(host: &Host) -> Result<Client, Violation> {
+pub(super) async fn connect(host: &Host) -> Result<Client, Violation> {
     answered(Client::connect(&host.addr, Options::default()).await).map(|(client, _)| client)
 }
 
-fn answered<T>(answer: Result<T, ClientError>) -> Result<T, Violation> {
+pub(super) fn answered<T>(answer: Result<T, ClientError>) -> Result<T, Violation> {
     answer.map_err(|error| Violation::new("a server answers in peace", error))
 }
 
@@ -133,10 +137,14 @@ pub(super) async fn stop(world: &World, faults: &mut Faults, digest: &mut Digest
         }
     }
     world.judge().so_far()?;
-    let judge = world.judge();
+    let (now, mut judge) = (world.now(), world.judge());
+    judge.copies.agree(now)?;
+    let (copies, originals) = images.into_iter().partition(|(name, _)| is_slave(world, name));
+    let (mut images, copies): (BTreeMap<_, _>, BTreeMap<_, _>) = (originals, copies);
     judge.oracles.quiet(&images, &judge.history)?;
     drop(judge);
-    for host in &world.brokers {
+    images.extend(copies);
+    for host in world.with_logs() {
         // A file whose deletion failed may be back.
         let again = reopened(world, host)?.from(images[&host.name].start);
         if again != images[&host.name] {
@@ -144,9 +152,13 @@ pub(super) async fn stop(world: &World, faults: &mut Faults, digest: &mut Digest
             let detail = format!("{}: its log ended at {before}, and does at {after}", host.name);
             return Err(Violation::new("a stop in peace loses nothing", detail));
         }
-        host.berth.as_ref().expect("a broker has a disk").medium().digest(digest);
+        host.berth().medium().digest(digest);
     }
     Ok(())
+}
+
+fn is_slave(world: &World, name: &Text) -> bool {
+    world.slaves.iter().any(|slave| slave.name == *name)
 }
 
 /// Stops a server. A page whose spontaneous writeback failed before all was healed is told of by

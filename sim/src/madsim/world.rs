@@ -11,11 +11,13 @@ use madsim::plugin::simulator;
 use madsim::runtime::Handle;
 use madsim::task::NodeId;
 
+use super::brokers;
 use super::client::{self, Guest};
+use super::copies::Copies;
 use super::disks::{Berth, SimDisks};
-use super::nodes::{self, Host};
+use super::nodes::{self, Host, PORT};
 use crate::choose::{Choose, Concern, pick};
-use crate::disk::Medium;
+use crate::disk::{Faults, Medium};
 use crate::oracle::image::Image;
 use crate::oracle::{Oracles, Verdict};
 use crate::ring::{Run, Violation};
@@ -29,6 +31,7 @@ use crate::workload::{Client, Peer};
 pub(super) struct Judge {
     pub(super) history: History,
     pub(super) oracles: Oracles,
+    pub(super) copies: Copies,
     verdict: Verdict,
 }
 
@@ -56,7 +59,7 @@ impl Judge {
         self.add(now, Fact::Began { broker: broker.clone(), life });
         let after = self.oracles.follow(&self.history);
         self.heard(after);
-        let logs = self.look_at_log(now, broker, image.start);
+        let logs = self.look_at(now, (broker, broker), image.start);
         self.heard(logs);
         let us = now.as_micros();
         let logs = self.oracles.retention.began(broker, us, image.start, image.end);
@@ -66,15 +69,25 @@ impl Judge {
     }
 
     /// A broker's log begins here.
-    pub(super) fn look_at_log(&mut self, now: Mono, broker: &Text, start: u64) -> Verdict {
+    pub(super) fn look_at_log(&mut self, now: Mono, host: &Host, start: u64) -> Verdict {
+        self.look_at(now, (&host.name, &host.group), start)
+    }
+
+    fn look_at(&mut self, now: Mono, of: (&Text, &Text), start: u64) -> Verdict {
         self.oracles.follow(&self.history)?;
         let Oracles { retention, promises, .. } = &mut self.oracles;
-        retention.sampled(broker, now, start, promises, &self.history)
+        retention.sampled(of, now, start, promises, &self.history)
     }
 
     /// Topics that must exist on a broker.
     pub(super) fn topics(&self, broker: &Text) -> Vec<Text> {
         self.oracles.metadata.topics(broker).cloned().collect()
+    }
+
+    /// Judges what clients have just seen.
+    pub(super) fn follow(&mut self) {
+        let verdict = self.copies.follow(&self.history);
+        self.heard(verdict);
     }
 
     /// Has anything been wrong so far?
@@ -88,11 +101,13 @@ impl Judge {
 /// The world of one run.
 pub(super) struct World {
     pub(super) run: Run,
+    /// Masters.
     pub(super) brokers: Vec<Arc<Host>>,
     pub(super) names: Vec<Arc<Host>>,
+    pub(super) slaves: Vec<Arc<Host>>,
     pub(super) producers: Vec<Arc<Guest>>,
     pub(super) consumers: Vec<Arc<Guest>>,
-    /// In the order of `brokers`, `names`, `producers`, `consumers`.
+    /// In the order of `brokers`, `names`, `slaves`, `producers`, `consumers`.
     pub(super) nodes: OnceLock<Vec<NodeId>>,
     pub(super) topics: Vec<Text>,
     pub(super) log: Column,
@@ -107,25 +122,26 @@ impl World {
         let brokers = (0..cluster.brokers).map(|number| {
             let name = format!("broker-{number}");
             let log = run.trace.column(&name);
-            let dice = run.chance.of(Concern::Disk);
-            let (faults, ledger) = (run.plan.disk.restored(), run.ledger.clone());
-            let medium = Medium::new(faults, dice, ledger, log.clone());
-            let addr = format!("10.1.0.{}:10911", number + 1);
-            Arc::new(Host::new(name, addr, log, Some(Berth::new(medium))))
+            let berth = berth(run, run.plan.disk.restored(), &log);
+            let addr = format!("10.1.0.{}:{PORT}", number + 1);
+            Arc::new(Host::new(name, addr, log, Some(berth)))
         });
-        let brokers = brokers.collect();
+        let brokers: Vec<Arc<Host>> = brokers.collect();
         let names = (0..cluster.name_servers).map(|number| {
             let name = format!("names-{number}");
             let log = run.trace.column(&name);
             Arc::new(Host::new(name, format!("10.2.0.{}:9876", number + 1), log, None))
         });
         let names = names.collect();
+        let slaves: Vec<Arc<Host>> = brokers.iter().flat_map(|host| slaves(run, host)).collect();
+        let file_len = run.plan.store.commit_log_file;
         let mut judge = Judge {
             history: History::default(),
+            copies: Copies::new(run.plan.wired.clone(), file_len, &brokers, &slaves),
             oracles: Oracles::new(
                 run.plan.store.sync_flush,
                 run.plan.keep.clone(),
-                run.plan.store.commit_log_file,
+                file_len,
                 run.ledger.clone(),
             ),
             verdict: Ok(()),
@@ -135,6 +151,7 @@ impl World {
             run: run.clone(),
             brokers,
             names,
+            slaves,
             producers,
             consumers,
             nodes: OnceLock::new(),
@@ -150,18 +167,17 @@ impl World {
         let handle = Handle::current();
         let disks = simulator::<SimDisks>();
         let mut nodes = Vec::new();
-        for host in &self.brokers {
+        for host in self.hosts() {
             let (world, of) = (Arc::clone(self), Arc::clone(host));
-            let init = move || nodes::broker(Arc::clone(&world), Arc::clone(&of));
-            let node = handle.create_node().name(&*host.name).ip(ip(&host.addr)).init(init).build();
-            let berth = host.berth.as_ref().expect("a broker has a disk");
+            let node = handle.create_node().name(&*host.name).ip(ip(&host.addr));
+            let Some(berth) = &host.berth else {
+                let init = move || nodes::name_server(Arc::clone(&of));
+                nodes.push(node.init(init).build().id());
+                continue;
+            };
+            let init = move || brokers::broker(Arc::clone(&world), Arc::clone(&of));
+            let node = node.init(init).build();
             disks.give(node.id(), berth.medium().clone());
-            nodes.push(node.id());
-        }
-        for host in &self.names {
-            let of = Arc::clone(host);
-            let init = move || nodes::name_server(Arc::clone(&of));
-            let node = handle.create_node().name(&*host.name).ip(ip(&host.addr)).init(init).build();
             nodes.push(node.id());
         }
         for (number, guest) in self.guests().enumerate() {
@@ -180,7 +196,12 @@ impl World {
 
     /// All servers, in the order of their nodes.
     pub(super) fn hosts(&self) -> impl Iterator<Item = &Arc<Host>> {
-        self.brokers.iter().chain(&self.names)
+        self.brokers.iter().chain(&self.names).chain(&self.slaves)
+    }
+
+    /// Masters and slaves.
+    pub(super) fn with_logs(&self) -> impl Iterator<Item = &Arc<Host>> {
+        self.brokers.iter().chain(&self.slaves)
     }
 
     pub(super) fn node(&self, at: usize) -> NodeId {
@@ -225,14 +246,15 @@ impl World {
     /// Looks at where the logs of brokers begin, and what their disks said.
     pub(super) fn look_at_logs(&self) {
         let now = self.now();
-        for host in &self.brokers {
-            let medium = host.berth.as_ref().expect("a broker has a disk").medium();
+        self.judge().copies.look(now);
+        for host in self.with_logs() {
+            let medium = host.berth().medium();
             let mut judge = self.judge();
             for found in medium.take_measures() {
                 judge.oracles.retention.measured(&host.name, now.as_micros(), found);
             }
             let start = medium.log_start().unwrap_or_default();
-            let verdict = judge.look_at_log(now, &host.name, start);
+            let verdict = judge.look_at_log(now, host, start);
             judge.heard(verdict);
         }
     }
@@ -241,6 +263,24 @@ impl World {
         self.now();
         self.log.say(mark, what);
     }
+}
+
+fn berth(run: &Run, faults: Faults, log: &Column) -> Berth {
+    let dice = run.chance.of(Concern::Disk);
+    Berth::new(Medium::new(faults, dice, run.ledger.clone(), log.clone()))
+}
+
+/// The slaves of a master. What a slave gives up is kept for its operator, who has room for it.
+fn slaves(run: &Run, master: &Host) -> Vec<Arc<Host>> {
+    let slave = |number: u32| {
+        let name = format!("{}-slave-{number}", master.name);
+        let log = run.trace.column(&name);
+        let faults = Faults { capacity: u64::MAX, ..run.plan.disk.restored() };
+        let berth = berth(run, faults, &log);
+        let number = u8::try_from(number).expect("few");
+        Arc::new(Host::slave(name, &master.name, number, log, berth))
+    };
+    (1..=run.plan.wired.slaves).map(slave).collect()
 }
 
 fn ip(addr: &str) -> std::net::IpAddr {

@@ -145,29 +145,33 @@ impl Retention {
     }
 
     /// Somebody looked at where the log begins, now and then, and knows no more than when messages
-    /// were sent: those in the files that went were old, or the disk was too full.
+    /// were sent: those in the files that went were old, or the disk was too full. A slave's log
+    /// holds what was promised by the one that it is a copy of.
     pub fn sampled(
         &mut self,
-        broker: &Text,
+        (broker, promised_by): (&Text, &Text),
         now: Mono,
         start: u64,
         promises: &Promises,
         history: &History,
     ) -> Verdict {
-        let rules = self.rules.clone();
+        let (rules, file_len) = (self.rules.clone(), self.file_len);
         let watch = self.watch(broker);
         let was_full = rules.force
             && watch.measures.iter().any(|measure| measure.found.is_above(rules.forcibly));
         let reserved = Duration::from_micros(rules.reserved_us);
-        for id in promises.placed(broker, watch.start, start) {
+        for id in promises.placed(promised_by, watch.start, start) {
             let sent = history.first_sent(id).expect("what is acknowledged was sent");
             if !was_full && now.since(sent) < reserved {
                 let detail = format!("{broker}: {id}, sent at {}, is gone", sent.as_micros());
                 return Err(Violation::new(ORACLE, detail));
             }
         }
+        let gone = start.saturating_sub(watch.start) / file_len;
         watch.start = watch.start.max(start);
         watch.floor = watch.floor.max(start);
+        self.ledger
+            .add(if was_full { Strike::LogFileForced } else { Strike::LogFileExpired }, gone);
         Ok(())
     }
 

@@ -8,11 +8,11 @@ use crate::disk::Medium;
 use crate::ring::Violation;
 
 /// A log before it is parted: its files, by where they begin.
-pub(super) struct Before(BTreeMap<u64, Vec<u8>>);
+pub(crate) struct Before(BTreeMap<u64, Vec<u8>>);
 
 impl Before {
     /// Nobody has the disk.
-    pub(super) fn of(medium: &Medium) -> Self {
+    pub(crate) fn of(medium: &Medium) -> Self {
         let log = |(path, bytes): (String, Vec<u8>)| {
             Some((path.strip_prefix("commitlog/")?.parse().ok()?, bytes))
         };
@@ -20,7 +20,7 @@ impl Before {
     }
 
     /// It was parted: every byte that is not in it any more is on the medium, elsewhere.
-    pub(super) fn check(&self, medium: &Medium, at: Parting) -> Result<(), Violation> {
+    pub(crate) fn check(&self, medium: &Medium, at: Parting) -> Result<(), Violation> {
         let durable = medium.durable();
         let names = durable.iter().filter_map(|(path, bytes)| {
             let (number, start) = path.strip_prefix("diverged/")?.split_once('-')?;

@@ -57,9 +57,10 @@ impl World<'_> {
         self.judge.stopped(at);
         if let Some(parting) = self.nodes[at].parting() {
             self.judge.parts(at, parting, &self.nodes)?;
-            if matches!(parting, Parting::Begin(_)) {
-                self.run.ledger.hit(Strike::SlaveBegan);
-            }
+            self.run.ledger.hit(match parting {
+                Parting::Begin(_) => Strike::SlaveBegan,
+                Parting::Cut(_) => Strike::SlaveCutBack,
+            });
         }
         self.at(back, Event::Boot(at));
         Ok(())

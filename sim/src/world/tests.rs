@@ -1,10 +1,10 @@
 use super::*;
 use crate::choose::Chance;
-use crate::ring::Change;
+use crate::ring::{Change, Ring};
 use crate::trace::Trace;
 
 fn passed(seed: u64) -> Passed {
-    let made = Run::new(Chance::seed(seed), &Change::default(), Trace::off());
+    let made = Run::new(Ring::Lockstep, Chance::seed(seed), &Change::default(), Trace::off());
     run(&made).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"))
 }
 
