@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_group_is_in_some_plans() {
-        let plans: Vec<Wired> = (0..300).map(|seed| drawn(&Chance::seed(seed))).collect();
+        let plans: Vec<Wired> = (0..1000).map(|seed| drawn(&Chance::seed(seed))).collect();
         let some = |is_so: &dyn Fn(&Wired) -> bool| plans.iter().filter(|p| is_so(p)).count() > 10;
         assert!(some(&|plan| plan.slaves == 0) && some(&|plan| plan.slaves == 1));
         assert!(some(&|plan| plan.slaves == 2 && plan.wanted == 2));
