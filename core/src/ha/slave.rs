@@ -153,6 +153,8 @@ pub struct Slave {
     state: State,
     /// Bytes to be compared at the next connection.
     overlap: u64,
+    /// What was asked for on the last one.
+    asked: Physical,
     /// Where the master's log ends, if it ended before what was asked for.
     master_end: Option<Physical>,
     pause: Duration,
@@ -172,6 +174,7 @@ impl Slave {
             master: None,
             state: State::Idle { until: now },
             overlap: policy.overlap,
+            asked: Physical::ZERO,
             master_end: None,
             pause: policy.pause_least,
             heard: now,
@@ -203,7 +206,7 @@ impl Slave {
         }
         let from = self.wanted(own);
         self.state = State::Linked { from, next: from };
-        (self.heard, self.told) = (now, None);
+        (self.asked, self.heard, self.told) = (from, now, None);
     }
 
     /// A byte of its own to begin with, so that there is something to compare. Nothing that is not
@@ -337,12 +340,9 @@ impl Slave {
 
     /// Asks again, for more.
     fn look_further_back(&mut self, now: Mono, own: Own) -> Step {
-        let asked = self.wanted(own);
         self.overlap = self.overlap.saturating_mul(8);
-        let State::Linked { from, .. } = self.state else { return Step::Skip };
-        // The master may have none of what was asked for, and have begun behind it.
-        let begins = own.start.get().max(1);
-        let is_all = asked.get() <= begins && (from.get() <= begins || from > asked);
+        // The master may have begun behind what was asked for: that was all for all that.
+        let is_all = self.asked.get() <= own.start.get().max(1);
         if is_all {
             self.overlap = self.policy.overlap;
             let theirs = self.master_end.take();

@@ -38,6 +38,11 @@ pub(super) struct Files {
 }
 
 impl Files {
+    /// Is there a file that has an error to tell?
+    pub(super) fn has_failed_untold(&self) -> bool {
+        self.nodes.values().any(|node| node.error)
+    }
+
     pub(super) fn find(&self, path: &str) -> Option<Inode> {
         self.names.live.paths.get(path).copied()
     }

@@ -199,6 +199,11 @@ impl Medium {
         self.lock().files.durable_part(path, from, len)
     }
 
+    /// Has a write in the background failed that no sync has told of? The kernel's log says so.
+    pub fn has_failed_untold(&self) -> bool {
+        self.lock().files.has_failed_untold()
+    }
+
     /// The first byte of a log's first file, as a process would see it that starts now.
     pub fn log_start(&self) -> Option<u64> {
         self.log_files().first().copied()

@@ -62,6 +62,8 @@ pub(super) struct Faults {
     down: Vec<bool>,
     /// Sick brokers that an operator will kill.
     seen: Vec<bool>,
+    /// Whose kernel's log was looked into since all was healed.
+    asked: Vec<bool>,
     /// Processes of a server in a row that ended before they served.
     vain: Vec<u32>,
 }
@@ -78,6 +80,7 @@ impl Faults {
             numbered: 0,
             down: vec![false; world.hosts().count()],
             seen: vec![false; world.hosts().count()],
+            asked: vec![false; world.hosts().count()],
             vain: vec![0; world.hosts().count()],
         };
         faults.plan();
@@ -231,7 +234,8 @@ impl Faults {
         }
         for (server, host) in hosts.iter().enumerate() {
             let is_sick = host.berth.as_ref().is_some_and(Berth::is_sick);
-            if !is_sick || self.down[server] || self.seen[server] {
+            let is_bad = is_sick || self.was_sick(server, host);
+            if !is_bad || self.down[server] || self.seen[server] {
                 continue;
             }
             self.seen[server] = true;
@@ -239,6 +243,15 @@ impl Faults {
             let delay = self.process.below(OPERATOR_MAX_US, "process.operator");
             self.at(delay, Event::Death { server, power: false });
         }
+    }
+
+    /// Did a write in the background fail before all was healed, and does nobody know? The next
+    /// sync would tell, and no more messages be taken, in peace. Operators look into the kernel's
+    /// log then, once; what a start does not sync, broker and operator hear of soon.
+    fn was_sick(&mut self, server: usize, host: &Host) -> bool {
+        let is_asked = self.world.is_calm() && host.is_up();
+        let Some(berth) = host.berth.as_ref().filter(|_| is_asked) else { return false };
+        !std::mem::replace(&mut self.asked[server], true) && berth.medium().has_failed_untold()
     }
 
     fn start_later(&mut self, server: usize) {

@@ -121,3 +121,36 @@ fn a_log_that_differs_from_where_the_masters_begins_has_nothing_in_common_with_i
     }
     panic!("it asks for all of it over and over");
 }
+
+/// All that its master has may be within what it asks for next.
+#[test]
+fn a_slave_that_is_far_ahead_of_its_master_asks_again_before_it_gives_up() {
+    let theirs = Physical::new(269);
+    let (_, own) = slave_of(Physical::new(674));
+    let policy = SlavePolicy { overlap: 300, ..SlavePolicy::default() };
+    let mut slave = Slave::new(policy, at(0).mono);
+    slave.follow(at(0).mono, Some("10.0.0.1:10912".into()));
+    for ms in 0..20 {
+        let now = at(ms * 1000).mono;
+        while let Some(effect) = slave.poll(now, own) {
+            match effect {
+                SlaveEffect::Connect { .. } => slave.connected(now, own),
+                SlaveEffect::Report(asked) if asked > theirs => {
+                    assert_eq!(slave.frame(now, theirs, 0, own), Step::Skip);
+                }
+                SlaveEffect::Report(asked) => {
+                    let len = theirs.since(asked);
+                    assert_eq!(slave.frame(now, asked, len, own), Step::Compare { len });
+                    assert_eq!(slave.compared(len, true, own), Step::Skip);
+                    let ended = slave.frame(now, theirs, 0, own);
+                    assert!(matches!(ended, Step::Locate { .. }));
+                    slave.located(now, Some(theirs), own);
+                    return assert_eq!(slave.parting(), Some(Parting::Cut(theirs)));
+                }
+                SlaveEffect::Disconnect => {}
+            }
+        }
+        assert_eq!(slave.take_given_up(), None);
+    }
+    panic!("it never asks for what its master has");
+}
