@@ -207,6 +207,7 @@ impl<D: Disk> Broker<D> {
         self.closed_for_sends = Some("the broker is shutting down; send to another");
         self.refuse_parked(Code::ServiceNotAvailable, "the broker is shutting down");
         self.end_hand_over(now);
+        self.forget_pieces();
         // Whatever the medium says: what was answered goes to its file, as without a pool.
         self.store.commit();
         // One fault does not keep the rest from being saved; the first one is reported.

@@ -161,12 +161,13 @@ impl Boot {
 fn began(world: &World, host: &Host, life: u32, broker: &Broker<NodeDisk>) {
     let (now, seen) = (world.now(), broker.store().disk().seen());
     let mut judge = world.judge();
+    let image = Image::read(&seen);
     judge.copies.disturbed(now);
     if host.is_slave() {
-        judge.copies.slave_began(now, host);
+        judge.copies.slave_began(now, host, &image);
     } else {
         judge.copies.master_began(host, life, &seen);
-        judge.began(now, &host.name, life, &Image::read(&seen));
+        judge.began(now, &host.name, life, &image);
     }
 }
 

@@ -6,7 +6,7 @@
 
 mod tail;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use hotfire_storage::time::Mono;
 
 use super::nodes::Host;
 use crate::oracle::Verdict;
-use crate::oracle::image::Log;
+use crate::oracle::image::{Image, Log};
 use crate::plan::Wired;
 use crate::ring::Violation;
 use crate::workload::history::{Fact, History, Message};
@@ -50,6 +50,8 @@ struct Copy {
     durable: u64,
     /// When its process began.
     began: Mono,
+    /// Where queues of its log ended when one of its processes began.
+    ends: BTreeSet<(Text, i32, u64)>,
 }
 
 /// All of them.
@@ -108,6 +110,7 @@ impl Copies {
             held: BTreeMap::new(),
             durable: 0,
             began: Mono::ZERO,
+            ends: BTreeSet::new(),
         };
         Self {
             // Nobody looks at masters that are alone.
@@ -246,11 +249,22 @@ impl Copies {
     }
 
     /// A slave's process has begun.
-    pub(super) fn slave_began(&mut self, now: Mono, host: &Host) {
+    pub(super) fn slave_began(&mut self, now: Mono, host: &Host, image: &Image) {
         self.before(host);
         if let Some(slave) = self.slaves.iter_mut().find(|slave| slave.host.name == host.name) {
             slave.began = now;
+            slave.ends.extend(image.queues().map(|(topic, queue, records)| {
+                let end = records.last_key_value().map_or(0, |(offset, _)| offset + 1);
+                (topic.clone(), queue, end)
+            }));
         }
+    }
+
+    /// Did a queue of this slave's log end there when one of its processes began? An offset beyond
+    /// was taken back to it then.
+    pub(super) fn has_ended_at(&self, slave: &Host, topic: &Text, queue: i32, end: u64) -> bool {
+        let of = self.slaves.iter().find(|copy| copy.host.name == slave.name);
+        of.is_some_and(|copy| copy.ends.contains(&(topic.clone(), queue, end)))
     }
 
     /// A master's process has begun, over these files.

@@ -425,6 +425,27 @@ fn a_slave_answers_pulls_and_sends_consumers_back_to_a_master_that_lives() {
     assert_eq!(pull_at(&mut pair, 7, 1), None, "held: nobody else can be asked");
 }
 
+/// What waits for a file gets it from the stop, which waits for all that is under way.
+#[test]
+fn a_slave_that_stops_takes_nothing_into_a_store_that_is_closed() {
+    let mut pair = Pair::new(0);
+    pair.send(1, "t", &[5; 1000]);
+    pair.run(1);
+    pair.slave.store.disk_mut().hold_completions(true);
+    for ms in 2..12 {
+        pair.send(ms, "t", &[5; 1000]);
+        pair.run(ms);
+    }
+    let end = pair.slave.store().written().end();
+    assert!(end < pair.master.broker.store().written().end(), "it waits for a file");
+    pair.slave.stop(at(13)).expect("a clean stop");
+    while pair.slave.poll(at(13)).is_some() {}
+    assert_eq!(pair.slave.store().written().end(), end);
+    let disk = pair.slave.into_store().into_disk().reopened();
+    let (again, opened) = Broker::open(disk, settings(), slave_config(), at(14)).expect("it opens");
+    assert_eq!((opened.clean, again.store().written().end()), (true, end));
+}
+
 /// `offsetCheckInSlave` is off. A consumer that were moved would commit what it has consumed long
 /// ago, or skip what its master has.
 #[test]
