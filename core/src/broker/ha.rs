@@ -366,8 +366,8 @@ impl<D: Disk> Broker<D> {
         self.flush.wrote(now.mono, self.store.written());
     }
 
-    /// What came and waits for room is not wanted any more: a store that is closed takes nothing. It
-    /// is asked for again at the next start.
+    /// What came and waits for room is not wanted any more: a store that is closed takes nothing.
+    /// It is asked for again at the next start.
     pub(super) fn forget_pieces(&mut self) {
         if let Ha::Slave(following) = &mut self.ha {
             following.forget();
