@@ -32,6 +32,9 @@ pub(super) const LOOK: Duration = Duration::from_millis(50);
 /// So long nothing new must have happened: longer than a pull is held, a consumer waits for its
 /// answer, and a name server needs to hear of a broker again.
 const QUIET: Duration = Duration::from_secs(45);
+/// So long where a write in the background failed that nobody was told of: brokers sync their
+/// queues once a minute, and the next sync of such a file fails.
+const QUIET_UNTOLD: Duration = Duration::from_secs(65);
 /// So long after the last fault everything has come to rest: a name server forgets a silent broker
 /// after two minutes, and a socket that takes nothing is given up meanwhile.
 const REST_MAX: Duration = Duration::from_secs(400);
@@ -54,11 +57,13 @@ pub(super) async fn rest(world: &Arc<World>, faults: &mut Faults) -> Verdict {
         world.judge().so_far()?;
         let (now, len) = (world.now(), world.judge().history.len());
         let level = watch.look(world, faults, now)?;
-        let done = level && world.guests().all(|guest| guest.model().is_done());
+        let served = world.with_logs().all(|host| host.is_up() && !host.berth().is_sick());
+        let done = level && served && world.guests().all(|guest| guest.model().is_done());
         if len != facts || !done {
             (facts, since) = (len, now);
         }
-        if now.since(since) > QUIET {
+        let untold = world.with_logs().any(|host| host.berth().medium().has_failed_untold());
+        if now.since(since) > if untold { QUIET_UNTOLD } else { QUIET } {
             return Ok(());
         }
         if now.since(start) > REST_MAX {
