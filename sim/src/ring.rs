@@ -88,9 +88,6 @@ impl Run {
             let mut plan = Plan::draw(&mut chance.of(Concern::Plan));
             if ring == Ring::Madsim {
                 plan.wired = Wired::draw(&mut chance.of(Concern::Wired));
-                // A known limit: a slave is sent records of a topic before it is told of which kind
-                // its queues are.
-                plan.work.inner_batches &= plan.wired.slaves == 0;
             }
             plan
         };

@@ -56,6 +56,6 @@ pub use queue::{Kind, QueueRange};
 pub use recover::{OpenError, Opened, Progress, Stage, Watch};
 pub use settings::Settings;
 pub use store::{
-    AppendError, Appended, Boundary, Kept, LoadError, Loaded, LogFile, Query, QueueView,
+    AppendError, Appended, Boundary, Kept, LoadError, Loaded, LogFile, Owner, Query, QueueView,
     ReceiveError, Store, StoreEvent, load,
 };

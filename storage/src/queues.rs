@@ -130,6 +130,10 @@ impl Queues {
         self.topics.get(topic).map(|ids| ids.keys().copied().collect()).unwrap_or_default()
     }
 
+    pub(crate) fn of(&self, topic: &str) -> impl Iterator<Item = &Queue> {
+        self.topics.get(topic).into_iter().flat_map(BTreeMap::values)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, i32, &Queue)> {
         self.topics.iter().flat_map(|(topic, ids)| {
             ids.iter().map(move |(id, queue)| (topic.as_str(), *id, queue))

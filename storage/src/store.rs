@@ -32,7 +32,7 @@ use crate::checkpoint::Checkpoint;
 use crate::commit_log::CommitLog;
 use crate::index::Index;
 use crate::position::{Committed, Flushed, Physical, Written};
-use crate::queue::{Queue, Side};
+use crate::queue::{Kind, Queue, Side};
 use crate::queues::Queues;
 use crate::recover::{OpenError, Opened, Watch, recover};
 use crate::seam::{Disk, DiskUse, Done, Fault, FileId, Op, Token};
@@ -44,7 +44,7 @@ pub use append::{AppendError, Appended};
 pub use durable::{LoadError, Loaded, load};
 pub use index::Query;
 pub use read::{Boundary, QueueView};
-pub use receive::ReceiveError;
+pub use receive::{Owner, ReceiveError};
 pub use retire::{Kept, LogFile};
 pub use verify::Divergence;
 
@@ -214,7 +214,14 @@ impl<D: Disk> Store<D> {
         Ok((store, found.opened))
     }
 
+    /// Has the topic no queues of the other kind?
+    pub fn may_declare(&self, topic: &str, is_batch: bool) -> bool {
+        let kind = if is_batch { Kind::Batch } else { Kind::Simple };
+        self.queues.of(topic).all(|queue| queue.kind == kind)
+    }
+
     /// Queues of `topic` made from now on hold inner batches, or no longer.
+    /// [`may_declare`](Self::may_declare) says whether they can.
     pub fn declare_batch(&mut self, topic: &str, is_batch: bool) {
         if is_batch {
             self.batch_topics.insert(topic.to_owned());

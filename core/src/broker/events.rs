@@ -93,6 +93,7 @@ impl<D: Disk> Broker<D> {
                 if durable {
                     self.register_now = true;
                     self.became_ready(now);
+                    self.take_pieces(now);
                 } else {
                     self.topics_lost();
                 }

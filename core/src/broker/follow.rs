@@ -15,7 +15,7 @@ use hotfire_storage::seam::Disk;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::{Mono, Now};
 
-use super::{Broker, Effect, GroupEffect, state};
+use super::{Broker, BrokerConfig, Effect, GroupEffect, state};
 use crate::domain::{BrokerResponse, NameResponse, StateKind};
 
 /// How often they are asked for. A consumer that turns to the slave repeats what the master was
@@ -34,11 +34,62 @@ pub(super) struct Follow {
     next: Mono,
     /// Documents that are on their way.
     asked: usize,
+    /// Will anybody ever say where the master answers?
+    is_told: bool,
+    missing: Option<Missing>,
+}
+
+/// A topic of which a record came before the topic itself.
+#[derive(Debug)]
+struct Missing {
+    topic: Text,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The master is to be asked.
+    Wanted,
+    /// It was, since.
+    Asked,
+    /// It has no such topic any more. What is left of one are ordinary queues.
+    Absent,
 }
 
 impl Follow {
-    pub(super) fn new(now: Mono) -> Self {
-        Self { master: None, next: now, asked: 0 }
+    pub(super) fn new(now: Mono, config: &BrokerConfig) -> Self {
+        let is_told = config.name_servers > 0;
+        Self { master: None, next: now, asked: 0, is_told, missing: None }
+    }
+
+    /// Is this as much as the master will ever say of a topic that is not in its table?
+    pub(super) fn is_absent(&self, topic: &str) -> bool {
+        let missing = self.missing.as_ref().filter(|missing| missing.topic == *topic);
+        !self.is_told || missing.is_some_and(|missing| missing.stage == Stage::Absent)
+    }
+
+    /// A record of a topic came that is not in the table.
+    pub(super) fn misses(&mut self, now: Mono, topic: &str) {
+        if self.missing.as_ref().is_some_and(|missing| missing.topic == *topic) {
+            return;
+        }
+        self.missing = Some(Missing { topic: topic.into(), stage: Stage::Wanted });
+        self.ask_soon(now);
+    }
+
+    /// What was asked before may have been answered before the topic was made: it comes to an end
+    /// first.
+    fn ask_soon(&mut self, now: Mono) {
+        let is_wanted = self.missing.as_ref().is_some_and(|m| m.stage == Stage::Wanted);
+        if is_wanted && self.asked == 0 {
+            self.next = self.next.min(now);
+        }
+    }
+
+    /// The master is asked, or another one is to be.
+    fn missing_is(&mut self, stage: Stage) {
+        let missing = self.missing.iter_mut().filter(|missing| missing.stage != Stage::Absent);
+        missing.for_each(|missing| missing.stage = stage);
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
@@ -53,7 +104,14 @@ impl<D: Disk> Broker<D> {
             && !master.is_empty()
             && self.ha.is_slave()
         {
-            self.follow.master = Some(master.detached());
+            self.follow_at(Some(master.detached()));
+        }
+    }
+
+    fn follow_at(&mut self, master: Option<Text>) {
+        if self.follow.master != master {
+            self.follow.master = master;
+            self.follow.missing_is(Stage::Wanted);
         }
     }
 
@@ -62,7 +120,7 @@ impl<D: Disk> Broker<D> {
         if self.follow.master != master {
             // One that comes back may have its replication port elsewhere: the answer tells.
             self.register_now |= master.is_some();
-            self.follow.master = master;
+            self.follow_at(master);
         }
     }
 
@@ -71,9 +129,10 @@ impl<D: Disk> Broker<D> {
         if self.follow.next > now {
             return;
         }
-        let Some(master) = &self.follow.master else { return };
+        let Some(master) = self.follow.master.clone() else { return };
         self.follow.next = now.after(if self.follow.asked > 0 { PATIENCE } else { EVERY });
         self.follow.asked = StateKind::FOLLOWED.len();
+        self.follow.missing_is(Stage::Asked);
         let asked = StateKind::FOLLOWED.into_iter();
         let fetch = |kind| Effect::Group(GroupEffect::Fetch { from: master.clone(), kind });
         self.outbox.extend(asked.map(fetch));
@@ -85,6 +144,7 @@ impl<D: Disk> Broker<D> {
             return self.fetched_from_slave(now, json);
         }
         self.follow.asked = self.follow.asked.saturating_sub(1);
+        self.follow.ask_soon(now.mono);
         let Some(json) = json else { return };
         let taken = match kind {
             StateKind::Topics => TopicTable::parse(json).map(|table| self.take_topics(table)),
@@ -100,6 +160,7 @@ impl<D: Disk> Broker<D> {
         }
         if kind == StateKind::Topics {
             self.became_ready(now);
+            self.take_pieces(now);
         }
     }
 
@@ -107,7 +168,22 @@ impl<D: Disk> Broker<D> {
         let topics = table.topic_config_table;
         let topics = topics.into_iter().map(|(name, kept)| (name, state::topic_of(kept)));
         for name in self.topics.follow(topics.collect(), table.data_version) {
-            self.store.declare_batch(&name, self.topics.is_batch(&name));
+            let is_batch = self.topics.is_batch(&name);
+            if self.store.may_declare(&name, is_batch) {
+                self.store.declare_batch(&name, is_batch);
+            } else {
+                tracing::error!(
+                    topic = %name,
+                    "its queues here are of another kind than the master's: consumers cannot read \
+                     them here; empty this store, and let it be copied anew"
+                );
+            }
+        }
+        if let Some(missing) = &mut self.follow.missing
+            && missing.stage == Stage::Asked
+            && !self.topics.has(&missing.topic)
+        {
+            missing.stage = Stage::Absent;
         }
     }
 

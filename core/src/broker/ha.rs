@@ -1,5 +1,7 @@
 //! Replication within the broker: its log goes out to slaves, or comes in from a master.
 
+mod pieces;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
@@ -8,14 +10,14 @@ use hotfire_storage::position::{Confirmed, Physical, Span, Written};
 use hotfire_storage::seam::Disk;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::{Mono, Now, Wall};
-use hotfire_storage::{Parting, ReceiveError, Store, opening};
+use hotfire_storage::{Parting, Store, opening};
 
 use super::{Broker, Effect};
-use crate::domain::{BrokerResponse, HaInfo, HaStatus, NameResponse, QueueRef, SendStatus};
+use crate::domain::{BrokerResponse, HaInfo, HaStatus, NameResponse, SendStatus};
 use crate::flush::Flush;
 use crate::ha::master::{Master, MasterEffect, Source};
 use crate::ha::members::Held;
-use crate::ha::slave::{GivenUp, Own, Slave, SlaveEffect, Step};
+use crate::ha::slave::{GivenUp, Own, Slave, SlaveEffect};
 use crate::ha::{LinkId, MasterPolicy, SlavePolicy};
 use crate::machine::Digest;
 
@@ -310,67 +312,6 @@ impl<D: Disk> Broker<D> {
         match &self.ha {
             Ha::Master(_) => None,
             Ha::Slave(following) => following.given_up.as_ref(),
-        }
-    }
-
-    /// Takes what came of the master's log, as far as there is room.
-    pub(super) fn take_pieces(&mut self, now: Now) {
-        let Ha::Slave(following) = &mut self.ha else { return };
-        while let Some((at, bytes)) = following.waiting.front_mut() {
-            let own = own(&self.store, &self.flush);
-            let (at, len) = (*at, bytes.len() as u64);
-            let step = match following.slave.frame(now.mono, at, len, own) {
-                Step::Compare { len } => {
-                    let len = usize::try_from(len).expect("no longer than the piece");
-                    let same = self.store.same_as(at, &bytes[..len]);
-                    let step = following.slave.compared(same as u64, same == len, own);
-                    following.passed(same as u64);
-                    step
-                }
-                Step::Append => {
-                    let (topics, arrivals) = (&self.topics, &mut self.arrivals);
-                    let (taken, outcome) = self.store.receive(bytes, |topic, queue, end| {
-                        let topic = topics.name(topic).cloned().unwrap_or_else(|| topic.into());
-                        arrivals.push(end, QueueRef { topic, queue });
-                    });
-                    following.slave.appended(taken as u64);
-                    (following.told, following.given_up) = (false, None);
-                    following.passed(taken as u64);
-                    match outcome {
-                        Ok(()) => {}
-                        Err(ReceiveError::NotReady | ReceiveError::Full(_)) => break,
-                        Err(why @ ReceiveError::Damaged { .. }) => {
-                            following.refuse(now.mono, why.to_string());
-                        }
-                    }
-                    continue;
-                }
-                Step::Prove { at } => {
-                    following.hold(now.mono, at, own.file_len);
-                    continue;
-                }
-                step => {
-                    following.passed(len);
-                    step
-                }
-            };
-            if let Step::Locate { from, to } = step {
-                let end = self.store.last_record_between(from, to);
-                if following.slave.located(now.mono, end, own) {
-                    (following.told, following.given_up) = (false, None);
-                } else {
-                    following.waiting.clear();
-                }
-            }
-        }
-        self.flush.wrote(now.mono, self.store.written());
-    }
-
-    /// What came and waits for room is not wanted any more: a store that is closed takes nothing.
-    /// It is asked for again at the next start.
-    pub(super) fn forget_pieces(&mut self) {
-        if let Ha::Slave(following) = &mut self.ha {
-            following.forget();
         }
     }
 

@@ -86,7 +86,7 @@ impl<D: Disk> Broker<D> {
             measures: disk_use::Measures::default(),
             retiring: None,
             ha: machines.ha,
-            follow: Follow::new(now.mono),
+            follow: Follow::new(now.mono, &config),
             acting: Acting::new(&config, now.mono),
             hand_over: HandOver::new(&config, now.mono),
             confirmed: Confirmed::upto(store.written().end()),

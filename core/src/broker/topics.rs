@@ -292,6 +292,24 @@ impl Topics {
         self.table.get(topic).is_some_and(Topic::is_batch)
     }
 
+    /// Is it a topic of the table?
+    pub(super) fn has(&self, topic: &str) -> bool {
+        self.table.contains_key(topic)
+    }
+
+    /// Is it known of which kind the queues of a topic are, and will be whatever crashes? One that
+    /// is forgotten has ordinary queues.
+    pub(super) fn settles(&self, topic: &str) -> bool {
+        match self.get(topic) {
+            Some(topic) if !topic.is_batch() => true,
+            Some(_) => {
+                let kept = &self.durable.topics;
+                kept.binary_search_by(|kept| (*kept.topic).cmp(topic)).is_ok()
+            }
+            None => false,
+        }
+    }
+
     /// The table's own text of a topic's name.
     pub(super) fn name(&self, topic: &str) -> Option<&Text> {
         self.table.get_key_value(topic).map(|(name, _)| name)

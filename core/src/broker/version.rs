@@ -34,8 +34,11 @@ impl Version {
         let is_news = self.now != version;
         if is_news {
             self.now = version;
-            // Saved whatever the numbers say: they are another broker's.
-            self.saved = self.saved.min(version.counter.saturating_sub(1));
+            // Saved whatever the numbers say: they are another broker's. What is being saved is not
+            // this, either.
+            let before = version.counter.saturating_sub(1);
+            self.saved = self.saved.min(before);
+            self.saving = self.saving.map(|saving| saving.min(before));
         }
         is_news
     }
@@ -65,5 +68,23 @@ impl Version {
         if durable {
             self.saved = upto;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_being_saved_is_not_what_came_from_another_broker() {
+        let of = |counter| DataVersion { counter, ..DataVersion::default() };
+        let mut version = Version::restored(of(7));
+        version.change(Wall::from_millis(1));
+        assert!(version.start_save());
+        assert!(version.follow(of(3)));
+        version.save_ended(true);
+        assert!(version.start_save(), "its numbers say that it is saved");
+        version.save_ended(true);
+        assert!(!version.wants_save());
     }
 }

@@ -267,6 +267,17 @@ impl Copies {
         of.is_some_and(|copy| copy.ends.contains(&(topic.clone(), queue, end)))
     }
 
+    /// Did a slave ever hold this message there?
+    pub(super) fn has_held(&self, slave: &Text, at: u64, id: Id) -> bool {
+        let of = self.slaves.iter().find(|copy| copy.host.name == *slave);
+        let known = of.and_then(|copy| copy.held.get(&at)).into_iter().flatten();
+        let mut records = known.filter_map(|held| match parse(&held.bytes) {
+            Found::Record(record) => Some(record),
+            _ => None,
+        });
+        records.any(|record| record.messages().iter().any(|(known, _)| *known == Some(id)))
+    }
+
     /// A master's process has begun, over these files.
     pub(super) fn master_began(
         &mut self,

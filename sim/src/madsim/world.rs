@@ -76,7 +76,9 @@ impl Judge {
     fn look_at(&mut self, now: Mono, of: (&Text, &Text), start: u64) -> Verdict {
         self.oracles.follow(&self.history)?;
         let Oracles { retention, promises, .. } = &mut self.oracles;
-        retention.sampled(of, now, start, promises, &self.history)
+        let (name, group) = of;
+        let holds = |at, id| name == group || self.copies.has_held(name, at, id);
+        retention.sampled(of, now, start, (promises, &self.history), holds)
     }
 
     /// Topics that must exist on a broker.

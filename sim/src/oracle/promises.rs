@@ -112,11 +112,12 @@ impl Promises {
         Ok(())
     }
 
-    /// Messages that are promised to lie in this part of a broker's log.
-    pub fn placed(&self, broker: &Text, from: u64, to: u64) -> impl Iterator<Item = Id> {
+    /// Messages that are promised to lie in this part of a broker's log, and where.
+    pub fn placed(&self, broker: &Text, from: u64, to: u64) -> impl Iterator<Item = (u64, Id)> {
         let of = self.lanes.iter().filter(move |(lane, _)| lane.broker == *broker);
         let all = of.flat_map(|(_, places)| places.values());
-        all.filter(move |promise| (from..to).contains(&promise.at)).map(|promise| promise.id)
+        let here = all.filter(move |promise| (from..to).contains(&promise.at));
+        here.map(|promise| (promise.at, promise.id))
     }
 
     fn died(&mut self, broker: &Text, durable: Option<u64>) {

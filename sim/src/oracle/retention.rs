@@ -20,6 +20,7 @@ use crate::ledger::{Ledger, Strike};
 use crate::plan::Keeping;
 use crate::ring::Violation;
 use crate::workload::history::History;
+use crate::workload::message::Id;
 
 const ORACLE: &str = "only what may go is deleted";
 
@@ -146,21 +147,23 @@ impl Retention {
 
     /// Somebody looked at where the log begins, now and then, and knows no more than when messages
     /// were sent: those in the files that went were old, or the disk was too full. A slave's log
-    /// holds what was promised by the one that it is a copy of.
+    /// holds what was promised by the one that it is a copy of, as far as it `holds` a message
+    /// there and not what lay there before in both.
     pub fn sampled(
         &mut self,
         (broker, promised_by): (&Text, &Text),
         now: Mono,
         start: u64,
-        promises: &Promises,
-        history: &History,
+        (promises, history): (&Promises, &History),
+        holds: impl Fn(u64, Id) -> bool,
     ) -> Verdict {
         let (rules, file_len) = (self.rules.clone(), self.file_len);
         let watch = self.watch(broker);
         let was_full = rules.force
             && watch.measures.iter().any(|measure| measure.found.is_above(rules.forcibly));
         let reserved = Duration::from_micros(rules.reserved_us);
-        for id in promises.placed(promised_by, watch.start, start) {
+        let placed = promises.placed(promised_by, watch.start, start);
+        for (_, id) in placed.filter(|(at, id)| holds(*at, *id)) {
             let sent = history.first_sent(id).expect("what is acknowledged was sent");
             if !was_full && now.since(sent) < reserved {
                 let detail = format!("{broker}: {id}, sent at {}, is gone", sent.as_micros());

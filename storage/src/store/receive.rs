@@ -7,7 +7,8 @@
 //!
 //! The log's writer says where each byte lies, and what each record is called in its queue; so the
 //! copy is the same byte for byte, blank records and what follows them included. A record is there
-//! for readers once all of it came, its CRCs match and its queue has room for its unit.
+//! for readers once all of it came, its CRCs match, it is settled of which kind its queue is, and
+//! that has room for its unit.
 
 use super::append::AppendError;
 use super::{Store, Task};
@@ -36,6 +37,24 @@ pub enum ReceiveError {
     /// A file is being allocated: go on after `RoomReady`.
     #[error("a file is being allocated")]
     NotReady,
+    /// The owner of the copy does not know of which kind queues of the topic are: go on when it
+    /// does.
+    #[error("it is not known of which kind queues of {topic} are")]
+    Unsettled {
+        /// The topic.
+        topic: String,
+    },
+}
+
+/// Who has the copy.
+pub trait Owner {
+    /// Is it settled, whatever crashes, of which kind the queues of this topic are? A log does not
+    /// say, and a queue of the wrong kind is one that nobody can read. Not asked of topics of which
+    /// the queue is there.
+    fn settles(&mut self, topic: &str) -> bool;
+
+    /// A record is new to a queue of this topic, and ends at `end`.
+    fn arrived(&mut self, topic: &str, queue: i32, end: Physical);
 }
 
 /// Is the checkpoint's word on records' CRCs taken back? Until then no record without one is let
@@ -56,15 +75,14 @@ impl<D: Disk> Store<D> {
     /// Takes bytes of the copied log that lie at [`received`](Self::received), as many as there is
     /// room for: so many are taken, and why not all if so. Asked again with the rest, or with
     /// nothing, it goes on.
-    /// `arrived` hears of each record that is new to a queue: its topic, its queue, its end.
     pub fn receive(
         &mut self,
         mut bytes: &[u8],
-        mut arrived: impl FnMut(&str, i32, Physical),
+        owner: &mut impl Owner,
     ) -> (usize, Result<(), ReceiveError>) {
         let (mut taken, mut last): (_, &[u8]) = (0, &[]);
         loop {
-            if let Err(why) = self.finish_records(last, &mut arrived) {
+            if let Err(why) = self.finish_records(last, owner) {
                 if matches!(why, ReceiveError::Damaged { .. }) {
                     self.forget_unfinished();
                 }
@@ -136,11 +154,7 @@ impl<D: Disk> Store<D> {
     }
 
     /// Makes records of what came, as far as it is whole; `last` is the end of it.
-    fn finish_records(
-        &mut self,
-        last: &[u8],
-        arrived: &mut impl FnMut(&str, i32, Physical),
-    ) -> Result<(), ReceiveError> {
+    fn finish_records(&mut self, last: &[u8], owner: &mut impl Owner) -> Result<(), ReceiveError> {
         while self.log.unfinished() >= u64::from(BLANK_HEADER) {
             let at = self.written().end();
             let whole = whole_record(last, self.log.unfinished());
@@ -175,7 +189,7 @@ impl<D: Disk> Store<D> {
                 Verdict::Blank { len } => self.log.pass_blank(len),
                 Verdict::Good(record) => {
                     let size = record.size();
-                    self.finish_record(whole, size, arrived)?;
+                    self.finish_record(whole, size, owner)?;
                 }
             }
             if self.log.wants_room() && !self.log.chain.has_failed() {
@@ -223,35 +237,29 @@ impl<D: Disk> Store<D> {
         &mut self,
         whole: Option<&[u8]>,
         size: u32,
-        arrived: &mut impl FnMut(&str, i32, Physical),
+        owner: &mut impl Owner,
     ) -> Result<(), ReceiveError> {
-        let outcome = if let Some(record) = whole {
-            self.take_record(record, arrived)
-        } else {
-            let at = self.written().end();
-            let mut copy = std::mem::take(&mut self.scratch);
-            copy.clear();
-            let rest = self.log.rest(&self.disk, at).expect("it lies in a file");
-            copy.extend_from_slice(&rest[..size as usize]);
-            let outcome = self.take_record(&copy, arrived);
-            self.scratch = copy;
-            outcome
-        };
-        outcome.map_err(|why| match why {
-            AppendError::Full(fault) => ReceiveError::Full(fault),
-            _ => ReceiveError::NotReady,
-        })
+        if let Some(record) = whole {
+            return self.take_record(record, owner);
+        }
+        let at = self.written().end();
+        let mut copy = std::mem::take(&mut self.scratch);
+        copy.clear();
+        let rest = self.log.rest(&self.disk, at).expect("it lies in a file");
+        copy.extend_from_slice(&rest[..size as usize]);
+        let outcome = self.take_record(&copy, owner);
+        self.scratch = copy;
+        outcome
     }
 
     /// Puts the record into the log that lies there already.
-    fn take_record(
-        &mut self,
-        bytes: &[u8],
-        arrived: &mut impl FnMut(&str, i32, Physical),
-    ) -> Result<(), AppendError> {
+    fn take_record(&mut self, bytes: &[u8], owner: &mut impl Owner) -> Result<(), ReceiveError> {
         let record = Record::parse(bytes).expect("it was judged good");
         let (properties, id) = ([record.properties()], record.queue_id());
         let facts = Facts::of(&record, &properties);
+        if self.queues.get(facts.topic, id).is_none() && !owner.settles(facts.topic) {
+            return Err(ReceiveError::Unsettled { topic: facts.topic.to_owned() });
+        }
         let kind = self.kind(facts.topic);
         let own = facts.own(kind, &self.settings.delay_levels);
         let lights = if self.settings.light_queues {
@@ -269,11 +277,11 @@ impl<D: Disk> Store<D> {
         self.newest = (facts.stored, facts.span.at);
         if let Some(entry) = own {
             self.accept(facts.topic, id, kind, entry);
-            arrived(facts.topic, id, facts.span.end());
+            owner.arrived(facts.topic, id, facts.span.end());
         }
         for (name, entry) in lights {
             self.accept(name, LIGHT_QUEUE_ID, Kind::Simple, entry);
-            arrived(name, LIGHT_QUEUE_ID, facts.span.end());
+            owner.arrived(name, LIGHT_QUEUE_ID, facts.span.end());
         }
         self.index(&facts);
         Ok(())
@@ -301,6 +309,16 @@ impl<D: Disk> Store<D> {
         let queue = self.queues.get_mut(topic, id).expect("it was just there");
         queue.push(&mut self.disk, (unit, stored));
         self.ask_ahead(topic, id);
+    }
+}
+
+impl From<AppendError> for ReceiveError {
+    /// A record that lies in the log already lacks nothing but room.
+    fn from(why: AppendError) -> Self {
+        match why {
+            AppendError::Full(fault) => Self::Full(fault),
+            _ => Self::NotReady,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A master and its slave, on disks in memory, over a wire that does what a test says.
 
 mod opening;
+mod topics;
 
 use hotfire_storage::{Parting, part};
 
@@ -33,6 +34,8 @@ struct Pair {
     /// The connection loses all that the master says.
     is_mute: bool,
     answers: Vec<(i32, BrokerResponse)>,
+    /// What the slave asked for.
+    asked: Vec<StateKind>,
 }
 
 impl Pair {
@@ -42,9 +45,14 @@ impl Pair {
     }
 
     fn of(master: Rig, slave: &PlainDisk) -> Self {
-        let opened = Broker::open(slave.reopened(), settings(), slave_config(), at(0));
+        Self::with(master, slave, slave_config())
+    }
+
+    fn with(master: Rig, slave: &PlainDisk, config: BrokerConfig) -> Self {
+        let opened = Broker::open(slave.reopened(), settings(), config, at(0));
         let (slave, _) = opened.expect("it opens");
-        Self { master, slave, link: None, links: 0, is_mute: false, answers: Vec::new() }
+        let (answers, asked) = (Vec::new(), Vec::new());
+        Self { master, slave, link: None, links: 0, is_mute: false, answers, asked }
     }
 
     /// Until nobody has anything to do.
@@ -75,6 +83,7 @@ impl Pair {
                 let offset = i64::try_from(position.get()).unwrap();
                 master.handle(at(ms), Input::Ha(HaInput::Reported { link, offset }));
             }
+            Effect::Group(GroupEffect::Fetch { kind, .. }) => self.asked.push(kind),
             Effect::Register => {}
             other => panic!("a slave that nobody asks does not {other:?}"),
         }

@@ -29,7 +29,7 @@ fn written() -> Store<PlainDisk> {
 
 fn receive(copy: &mut Store<PlainDisk>, mut bytes: &[u8]) {
     loop {
-        let (taken, outcome) = copy.receive(bytes, |_, _, _| {});
+        let (taken, outcome) = copy.receive(bytes, &mut Anybody);
         bytes = &bytes[taken..];
         match outcome {
             Ok(()) => return assert!(bytes.is_empty(), "all of it is taken"),

@@ -190,11 +190,11 @@ fn a_queue_of_which_only_the_number_is_left_has_no_gap_either() {
     let mut copy = open(disk.reopened());
     let mut rest = &last[..];
     while !rest.is_empty() {
-        let (taken, _) = copy.receive(rest, |_, _, _| {});
+        let (taken, _) = copy.receive(rest, &mut Anybody);
         rest = &rest[taken..];
         while copy.poll().is_some() {}
     }
-    assert_eq!(copy.receive(&[], |_, _, _| {}).1, Ok(()));
+    assert_eq!(copy.receive(&[], &mut Anybody).1, Ok(()));
     let range = copy.queue("t", 0).expect("its queue");
     assert_eq!((range.min.get(), range.max.get()), (3, 4), "nothing stands for what is gone");
 }
@@ -213,11 +213,11 @@ fn a_log_that_begins_anew_has_no_gap_to_what_was_before() {
         let size = u32::from_be_bytes(*file.first_chunk().expect("a header"));
         let mut rest = &file[..usize::try_from(size).expect("short")];
         while !rest.is_empty() {
-            let (taken, _) = copy.receive(rest, |_, _, _| {});
+            let (taken, _) = copy.receive(rest, &mut Anybody);
             rest = &rest[taken..];
             while copy.poll().is_some() {}
         }
-        let (_, outcome) = copy.receive(&[], |_, _, _| {});
+        let (_, outcome) = copy.receive(&[], &mut Anybody);
         assert_eq!(outcome, Ok(()));
         copy.end_turn();
         copy

@@ -1,0 +1,128 @@
+//! Records that are here before their topic is.
+
+use super::*;
+use crate::domain::CreateTopic;
+
+const BATCHES: &str = "batchconsumequeue/inner/0/";
+const ORDINARY: &str = "consumequeue/inner/0/";
+
+/// A slave that was told where its master answers, and has been asked nothing yet.
+fn told() -> Pair {
+    let config = BrokerConfig { name_servers: 1, ..slave_config() };
+    let master = Rig::open(PlainDisk::default(), master_config(0));
+    let mut pair = Pair::with(master, &PlainDisk::default(), config);
+    let response = Some(NameResponse::Registered {
+        master_addr: Some("m:1".into()),
+        ha_addr: None,
+        order_topics: std::collections::BTreeMap::new(),
+    });
+    let version = pair.slave.registration().data_version;
+    pair.slave.handle(at(1), Input::Registered { version, response });
+    pair
+}
+
+impl Pair {
+    fn create_batch(&mut self, ms: u64) {
+        let create = CreateTopic {
+            topic: "inner".into(),
+            read_queues: 1,
+            write_queues: 1,
+            perm: 6,
+            sys_flag: 0,
+            order: false,
+            attributes: Some("+queue.type=BatchCQ".into()),
+        };
+        self.master.ask(ms, BrokerRequest::CreateTopic(Box::new(create)));
+    }
+
+    /// How often the slave has asked for topics since.
+    fn times_asked(&mut self) -> usize {
+        let asked = std::mem::take(&mut self.asked);
+        asked.into_iter().filter(|kind| *kind == StateKind::Topics).count()
+    }
+
+    /// The slave is answered all that it asks for at once.
+    fn answer(&mut self, ms: u64, topics: &str) {
+        for kind in StateKind::FOLLOWED {
+            let json = (kind == StateKind::Topics).then(|| Bytes::from(topics.to_owned()));
+            self.slave.handle(at(ms), Input::Fetched { kind, json });
+        }
+    }
+
+    fn table(&self) -> String {
+        String::from_utf8(state::topics_json(&self.master.broker.topics)).unwrap()
+    }
+
+    fn has(&self, dir: &str) -> bool {
+        self.slave.store().disk().paths().any(|path| path.starts_with(dir))
+    }
+}
+
+#[test]
+fn a_record_waits_until_its_topic_is_known_and_kept() {
+    let mut pair = told();
+    pair.run(2);
+    assert_eq!(pair.times_asked(), 1);
+    let before = pair.table();
+    pair.create_batch(3);
+    pair.send(3, "inner", b"one");
+    pair.run(3);
+    pair.send(4, "inner", b"two");
+    pair.run(4);
+    let from = pair.slave.store().start();
+    assert_eq!(pair.slave.store().written().end(), from, "of which kind is it?");
+    assert_eq!(pair.times_asked(), 0, "the question before is not answered");
+    pair.answer(5, &before);
+    pair.run(5);
+    assert_eq!(pair.times_asked(), 1, "it was answered before the topic was made, maybe");
+    assert_eq!(pair.slave.store().written().end(), from);
+    let table = pair.table();
+    pair.answer(6, &table);
+    assert_eq!(pair.slave.store().written().end(), from, "a power loss takes the topic");
+    pair.run(6);
+    pair.check_same();
+    assert!(pair.has(BATCHES) && !pair.has(ORDINARY));
+    let mut pair = pair.restart_slave(|_| {});
+    pair.send(7, "inner", b"three");
+    pair.run(8);
+    pair.check_same();
+}
+
+#[test]
+fn a_record_of_a_topic_that_is_no_more_goes_into_an_ordinary_queue() {
+    let mut pair = told();
+    pair.run(2);
+    let none = pair.table();
+    pair.answer(2, &none);
+    pair.times_asked();
+    pair.send(3, "inner", b"one");
+    pair.run(3);
+    assert_eq!((pair.times_asked(), pair.has(ORDINARY)), (1, false), "asked at once");
+    pair.slave.handle(at(4), Input::Fetched { kind: StateKind::Topics, json: None });
+    pair.run(4);
+    assert!(!pair.has(ORDINARY), "no answer");
+    pair.answer(5, &none);
+    pair.run(5);
+    pair.check_same();
+    assert!(pair.has(ORDINARY));
+}
+
+#[test]
+fn queues_of_another_kind_than_the_masters_stay_what_they_are() {
+    let mut pair = told();
+    pair.run(2);
+    let none = pair.table();
+    pair.answer(2, &none);
+    pair.create_batch(3);
+    pair.send(3, "inner", b"one");
+    pair.run(3);
+    pair.answer(4, &none);
+    pair.run(4);
+    let table = pair.table();
+    pair.answer(5, &table);
+    pair.send(6, "inner", b"two");
+    pair.run(6);
+    let (own, master) = (pair.slave.store(), pair.master.broker.store());
+    assert_eq!(own.written().end(), master.written().end(), "its log is its master's");
+    assert!(pair.has(ORDINARY) && !pair.has(BATCHES));
+}
