@@ -49,7 +49,7 @@ pub(super) async fn rest(world: &Arc<World>, faults: &mut Faults) -> Verdict {
     faults.heal();
     world.say(Mark::Note, format_args!("healed"));
     let start = world.now();
-    let (mut facts, mut since, mut watch) = (0, start, Watch::new(start));
+    let (mut facts, mut since, mut watch) = ((0, false), start, Watch::new(start));
     loop {
         rt::sleep(LOOK).await;
         faults.keep_up();
@@ -59,10 +59,11 @@ pub(super) async fn rest(world: &Arc<World>, faults: &mut Faults) -> Verdict {
         let level = watch.look(world, faults, now)?;
         let served = world.with_logs().all(|host| host.is_up() && !host.berth().is_sick());
         let done = level && served && world.guests().all(|guest| guest.model().is_done());
-        if len != facts || !done {
-            (facts, since) = (len, now);
-        }
+        // A sync that is told of a failure may have it on the way for a while.
         let untold = world.with_logs().any(|host| host.berth().medium().has_failed_untold());
+        if (len, untold) != facts || !done {
+            (facts, since) = ((len, untold), now);
+        }
         if now.since(since) > if untold { QUIET_UNTOLD } else { QUIET } {
             return Ok(());
         }
