@@ -19,6 +19,9 @@ use crate::record::{BLANK_HEADER, Crc, MAGIC_BLANK, Record, Verdict, check};
 use crate::seam::{Fault, Memory};
 use crate::staged::Staged;
 
+/// Bytes of a record that is not in the log yet, though all of it may have come, which are not in
+/// its file either: a start after a crash takes what is there for the log's.
+const UNFINISHED_MOST: u64 = 8 << 20;
 /// Files up to this size are small enough to roll within one turn: the next one is always asked
 /// for at once. Larger ones are asked for when the current one is half full.
 const EAGER_FILE_MAX: u64 = 64 * 1024;
@@ -167,7 +170,9 @@ impl CommitLog {
         assert!(!self.staged.is_pool(), "a copy is told of when it is in files");
         let begins_file = self.received().is_multiple_of(self.chain.file_len());
         if begins_file || !self.staged.takes(bytes.len()) {
-            self.commit(memory);
+            let is_held = self.unfinished + bytes.len() as u64 <= UNFINISHED_MOST;
+            let end = if is_held { self.written } else { self.received() };
+            self.commit_upto(memory, end);
         }
         self.staged.slot(bytes.len()).copy_from_slice(bytes);
         self.unfinished += bytes.len() as u64;

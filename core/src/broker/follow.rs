@@ -7,6 +7,7 @@
 //! operator took back would return with the next start of the master. But what it was told itself
 //! stays, until the master is as far.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use hotfire_storage::seam::Disk;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::{Mono, Now};
 
+use super::topics::Topic;
 use super::{Broker, BrokerConfig, Effect, GroupEffect, state};
 use crate::domain::{BrokerResponse, NameResponse, StateKind};
 
@@ -32,18 +34,20 @@ const NO_MODES: &[u8] = br#"{"messageRequestModeMap":{}}"#;
 pub(super) struct Follow {
     master: Option<Text>,
     next: Mono,
-    /// Documents that are on their way.
-    asked: usize,
+    /// Documents that are on their way, and since when.
+    asked: (usize, Mono),
     /// Will anybody ever say where the master answers?
     is_told: bool,
     missing: Option<Missing>,
 }
 
-/// A topic of which a record came before the topic itself.
+/// A topic of which a record waits that came before the topic itself.
 #[derive(Debug)]
 struct Missing {
     topic: Text,
     stage: Stage,
+    /// Do people know that replication waits for it?
+    is_said: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,41 +63,81 @@ enum Stage {
 impl Follow {
     pub(super) fn new(now: Mono, config: &BrokerConfig) -> Self {
         let is_told = config.name_servers > 0;
-        Self { master: None, next: now, asked: 0, is_told, missing: None }
+        Self { master: None, next: now, asked: (0, now), is_told, missing: None }
     }
 
-    /// Is this as much as the master will ever say of a topic that is not in its table?
+    /// Has the master said all that it ever will of a topic that is not in its table?
     pub(super) fn is_absent(&self, topic: &str) -> bool {
         let missing = self.missing.as_ref().filter(|missing| missing.topic == *topic);
         !self.is_told || missing.is_some_and(|missing| missing.stage == Stage::Absent)
     }
 
-    /// A record of a topic came that is not in the table.
+    /// A record waits, of a topic that is not in the table: the master is asked as soon as can be.
     pub(super) fn misses(&mut self, now: Mono, topic: &str) {
-        if self.missing.as_ref().is_some_and(|missing| missing.topic == *topic) {
-            return;
+        if self.missing.as_ref().is_none_or(|missing| missing.topic != *topic) {
+            let (topic, stage) = (topic.into(), Stage::Wanted);
+            self.missing = Some(Missing { topic, stage, is_said: false });
+            if self.master.is_none() {
+                self.say("no name server has said where the master answers");
+            }
+            self.ask_soon(now);
         }
-        self.missing = Some(Missing { topic: topic.into(), stage: Stage::Wanted });
-        self.ask_soon(now);
     }
 
-    /// What was asked before may have been answered before the topic was made: it comes to an end
-    /// first.
+    /// No record waits for its topic.
+    pub(super) fn misses_nothing(&mut self) {
+        self.missing = None;
+    }
+
     fn ask_soon(&mut self, now: Mono) {
-        let is_wanted = self.missing.as_ref().is_some_and(|m| m.stage == Stage::Wanted);
-        if is_wanted && self.asked == 0 {
+        if self.missing.as_ref().is_some_and(|missing| missing.stage == Stage::Wanted) {
             self.next = self.next.min(now);
         }
     }
 
-    /// The master is asked, or another one is to be.
-    fn missing_is(&mut self, stage: Stage) {
-        let missing = self.missing.iter_mut().filter(|missing| missing.stage != Stage::Absent);
-        missing.for_each(|missing| missing.stage = stage);
+    /// When to ask. What was asked before is answered first: maybe it was before a topic was made,
+    /// and then it is no answer to the question for that.
+    fn due(&self) -> Mono {
+        let (asked, since) = self.asked;
+        if asked > 0 { since.after(PATIENCE) } else { self.next }
+    }
+
+    /// All documents are asked for.
+    fn asks(&mut self, now: Mono) {
+        self.asked = (StateKind::FOLLOWED.len(), now);
+        self.next = now.after(EVERY);
+        match &mut self.missing {
+            Some(missing) if missing.stage == Stage::Wanted => missing.stage = Stage::Asked,
+            Some(missing) if missing.stage == Stage::Asked => {
+                self.say("the master does not answer what is asked");
+            }
+            _ => {}
+        }
+    }
+
+    /// Says that replication waits, once.
+    fn say(&mut self, why: &str) {
+        let unsaid = self.missing.iter_mut().filter(|missing| !missing.is_said);
+        for missing in unsaid {
+            missing.is_said = true;
+            let topic = missing.topic.as_str();
+            tracing::warn!(topic, why, "a record waits until its topic is known here");
+        }
+    }
+
+    /// Another master is asked.
+    fn turn_to(&mut self, master: Option<Text>) {
+        if self.master != master {
+            self.master = master;
+            if let Some(missing) = &mut self.missing {
+                missing.stage = Stage::Wanted;
+                self.next = Mono::ZERO;
+            }
+        }
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
-        self.master.as_ref().map(|_| self.next)
+        self.master.as_ref().map(|_| self.due())
     }
 }
 
@@ -104,14 +148,7 @@ impl<D: Disk> Broker<D> {
             && !master.is_empty()
             && self.ha.is_slave()
         {
-            self.follow_at(Some(master.detached()));
-        }
-    }
-
-    fn follow_at(&mut self, master: Option<Text>) {
-        if self.follow.master != master {
-            self.follow.master = master;
-            self.follow.missing_is(Stage::Wanted);
+            self.follow.turn_to(Some(master.detached()));
         }
     }
 
@@ -120,19 +157,17 @@ impl<D: Disk> Broker<D> {
         if self.follow.master != master {
             // One that comes back may have its replication port elsewhere: the answer tells.
             self.register_now |= master.is_some();
-            self.follow_at(master);
+            self.follow.turn_to(master);
         }
     }
 
     /// Asks for all documents, if it is time.
     pub(super) fn ask_master(&mut self, now: Mono) {
-        if self.follow.next > now {
+        if self.follow.due() > now {
             return;
         }
         let Some(master) = self.follow.master.clone() else { return };
-        self.follow.next = now.after(if self.follow.asked > 0 { PATIENCE } else { EVERY });
-        self.follow.asked = StateKind::FOLLOWED.len();
-        self.follow.missing_is(Stage::Asked);
+        self.follow.asks(now);
         let asked = StateKind::FOLLOWED.into_iter();
         let fetch = |kind| Effect::Group(GroupEffect::Fetch { from: master.clone(), kind });
         self.outbox.extend(asked.map(fetch));
@@ -143,7 +178,7 @@ impl<D: Disk> Broker<D> {
         if !self.ha.is_slave() {
             return self.fetched_from_slave(now, json);
         }
-        self.follow.asked = self.follow.asked.saturating_sub(1);
+        self.follow.asked.0 = self.follow.asked.0.saturating_sub(1);
         self.follow.ask_soon(now.mono);
         let Some(json) = json else { return };
         let taken = match kind {
@@ -167,23 +202,24 @@ impl<D: Disk> Broker<D> {
     fn take_topics(&mut self, table: TopicTable) {
         let topics = table.topic_config_table;
         let topics = topics.into_iter().map(|(name, kept)| (name, state::topic_of(kept)));
-        for name in self.topics.follow(topics.collect(), table.data_version) {
+        let topics: BTreeMap<Text, Topic> = topics.collect();
+        if let Some(missing) = &mut self.follow.missing
+            && missing.stage == Stage::Asked
+            && !topics.contains_key(&missing.topic)
+        {
+            missing.stage = Stage::Absent;
+        }
+        for name in self.topics.follow(topics, table.data_version) {
             let is_batch = self.topics.is_batch(&name);
             if self.store.may_declare(&name, is_batch) {
                 self.store.declare_batch(&name, is_batch);
-            } else {
+            } else if self.topics.has(&name) {
                 tracing::error!(
                     topic = %name,
                     "its queues here are of another kind than the master's: consumers cannot read \
                      them here; empty this store, and let it be copied anew"
                 );
             }
-        }
-        if let Some(missing) = &mut self.follow.missing
-            && missing.stage == Stage::Asked
-            && !self.topics.has(&missing.topic)
-        {
-            missing.stage = Stage::Absent;
         }
     }
 

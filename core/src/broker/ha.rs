@@ -198,11 +198,16 @@ impl Following {
     }
 
     /// Says why a connection was given up, unless that was the reason the last time.
-    fn say(&mut self) {
+    fn say(&mut self, is_stuck: bool) {
         let Some(why) = self.slave.take_given_up() else { return };
         if self.given_up.as_ref() != Some(&why) {
             let master = self.slave.master().map_or("", |master| master.as_str());
-            tracing::error!(master, %why, "the master cannot be followed");
+            if is_stuck && why == GivenUp::Silent {
+                let why = "there is no room for it, or a topic of it is not known here";
+                tracing::error!(master, why, "what the master sends cannot be taken");
+            } else {
+                tracing::error!(master, %why, "the master cannot be followed");
+            }
             self.given_up = Some(why);
         }
     }
@@ -222,6 +227,7 @@ impl<D: Disk> Broker<D> {
             (Ha::Master(master), HaInput::Closed { link }) => master.closed(now.mono, link),
             (Ha::Slave(following), HaInput::Connected) => {
                 self.store.forget_unfinished();
+                self.follow.misses_nothing();
                 following.slave.connected(now.mono, own(&self.store, &self.flush));
             }
             (Ha::Slave(following), HaInput::Piece { at, bytes }) => {
@@ -333,6 +339,8 @@ impl<D: Disk> Broker<D> {
             }
             Ha::Slave(following) => {
                 let own = own(&self.store, &self.flush);
+                // Nothing is read meanwhile: silence is its own.
+                let is_stuck = !following.waiting.is_empty();
                 while let Some(effect) = following.slave.poll(now.mono, own) {
                     if effect == SlaveEffect::Disconnect {
                         following.forget();
@@ -340,7 +348,7 @@ impl<D: Disk> Broker<D> {
                     }
                     self.outbox.push_back(Effect::Master(effect));
                 }
-                following.say();
+                following.say(is_stuck);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The broker's topics: their queues and permissions, how they come to be, and which of them a
 //! power loss can no longer take away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hotfire_storage::documents::{FilterType, QUEUE_TYPE, QUEUE_TYPE_BATCH};
 use hotfire_storage::text::Text;
@@ -78,6 +78,8 @@ impl Topic {
 struct Registered {
     version: DataVersion,
     topics: Vec<RegisteredTopic>,
+    /// Those of inner batches.
+    batches: BTreeSet<Text>,
 }
 
 /// All topics. Changes are numbered; a topic is durable once the table was saved with the change
@@ -297,17 +299,11 @@ impl Topics {
         self.table.contains_key(topic)
     }
 
-    /// Is it known of which kind the queues of a topic are, and will be whatever crashes? One that
-    /// is forgotten has ordinary queues.
-    pub(super) fn settles(&self, topic: &str) -> bool {
-        match self.get(topic) {
-            Some(topic) if !topic.is_batch() => true,
-            Some(_) => {
-                let kept = &self.durable.topics;
-                kept.binary_search_by(|kept| (*kept.topic).cmp(topic)).is_ok()
-            }
-            None => false,
-        }
+    /// Is it known of which kind the queues of a topic are, and will be whatever crashes? Those of
+    /// one that is in no table, which `is_absent` says, are ordinary.
+    pub(super) fn settles(&self, topic: &str, is_absent: bool) -> bool {
+        let is_known = self.get(topic).is_some() || is_absent;
+        is_known && self.is_batch(topic) == self.durable.batches.contains(topic)
     }
 
     /// The table's own text of a topic's name.
@@ -379,7 +375,12 @@ impl Topics {
             sys_flag: topic.sys_flag,
             order: topic.order,
         });
-        Registered { version: self.version.now(), topics: topics.collect() }
+        let batches = self.table.iter().filter(|(_, topic)| topic.is_batch());
+        Registered {
+            version: self.version.now(),
+            topics: topics.collect(),
+            batches: batches.map(|(name, _)| name.clone()).collect(),
+        }
     }
 
     /// What name servers are told: what is durable, permissions the broker's at most.

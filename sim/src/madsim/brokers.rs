@@ -52,6 +52,7 @@ pub(super) async fn broker(world: Arc<World>, host: Arc<Host>) {
 fn part_log(world: &World, host: &Host, parting: Parting) -> bool {
     let berth = host.berth();
     world.judge().copies.before(host);
+    world.judge().copies.ended(host, &Image::read(&berth.medium().seen()));
     let before = Before::of(berth.medium());
     let (mut disk, _) = berth.mount();
     let parted = part(&mut disk, &world.run.plan.store.settings(), parting);

@@ -50,7 +50,7 @@ struct Copy {
     durable: u64,
     /// When its process began.
     began: Mono,
-    /// Where queues of its log ended when one of its processes began.
+    /// Where queues of its log ended when one of its processes began, or the log was given up.
     ends: BTreeSet<(Text, i32, u64)>,
 }
 
@@ -253,6 +253,14 @@ impl Copies {
         self.before(host);
         if let Some(slave) = self.slaves.iter_mut().find(|slave| slave.host.name == host.name) {
             slave.began = now;
+        }
+        self.ended(host, image);
+    }
+
+    /// A slave's log is this, with which it starts or which it is to give up. A queue of which
+    /// nothing is left still has its number.
+    pub(super) fn ended(&mut self, host: &Host, image: &Image) {
+        if let Some(slave) = self.slaves.iter_mut().find(|slave| slave.host.name == host.name) {
             slave.ends.extend(image.queues().map(|(topic, queue, records)| {
                 let end = records.last_key_value().map_or(0, |(offset, _)| offset + 1);
                 (topic.clone(), queue, end)
@@ -260,8 +268,8 @@ impl Copies {
         }
     }
 
-    /// Did a queue of this slave's log end there when one of its processes began? An offset beyond
-    /// was taken back to it then.
+    /// Did a queue of this slave's log end there when one of its processes began, or its log was
+    /// given up? An offset beyond was taken back to it then.
     pub(super) fn has_ended_at(&self, slave: &Host, topic: &Text, queue: i32, end: u64) -> bool {
         let of = self.slaves.iter().find(|copy| copy.host.name == slave.name);
         of.is_some_and(|copy| copy.ends.contains(&(topic.clone(), queue, end)))

@@ -49,8 +49,8 @@ pub enum ReceiveError {
 /// Who has the copy.
 pub trait Owner {
     /// Is it settled, whatever crashes, of which kind the queues of this topic are? A log does not
-    /// say, and a queue of the wrong kind is one that nobody can read. Not asked of topics of which
-    /// the queue is there.
+    /// say, and a queue of the wrong kind is one that nobody can read. Not asked of topics that
+    /// have a queue here: it says.
     fn settles(&mut self, topic: &str) -> bool;
 
     /// A record is new to a queue of this topic, and ends at `end`.
@@ -257,10 +257,11 @@ impl<D: Disk> Store<D> {
         let record = Record::parse(bytes).expect("it was judged good");
         let (properties, id) = ([record.properties()], record.queue_id());
         let facts = Facts::of(&record, &properties);
-        if self.queues.get(facts.topic, id).is_none() && !owner.settles(facts.topic) {
-            return Err(ReceiveError::Unsettled { topic: facts.topic.to_owned() });
-        }
-        let kind = self.kind(facts.topic);
+        let kind = match self.queues.of(facts.topic).next() {
+            Some(queue) => queue.kind,
+            None if owner.settles(facts.topic) => self.kind(facts.topic),
+            None => return Err(ReceiveError::Unsettled { topic: facts.topic.to_owned() }),
+        };
         let own = facts.own(kind, &self.settings.delay_levels);
         let lights = if self.settings.light_queues {
             facts.light(kind, &self.settings.delay_levels)

@@ -23,7 +23,7 @@ struct Copy<'a> {
 
 impl Owner for Copy<'_> {
     fn settles(&mut self, topic: &str) -> bool {
-        self.topics.settles(topic) || (!self.topics.has(topic) && self.follow.is_absent(topic))
+        self.topics.settles(topic, self.follow.is_absent(topic))
     }
 
     fn arrived(&mut self, topic: &str, queue: i32, end: Physical) {
@@ -87,6 +87,9 @@ impl<D: Disk> Broker<D> {
             following.slave.appended(taken as u64);
             (following.told, following.given_up) = (false, None);
             following.passed(taken as u64);
+        }
+        if !matches!(outcome, Err(ReceiveError::Unsettled { .. })) {
+            self.follow.misses_nothing();
         }
         match outcome {
             Ok(()) => true,

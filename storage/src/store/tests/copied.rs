@@ -107,3 +107,42 @@ fn copy_one(copy: &mut Store<PlainDisk>, all: &[u8]) -> u64 {
     copy.end_turn();
     end as u64
 }
+
+/// Nothing is known of any topic.
+struct Nobody;
+
+impl Owner for Nobody {
+    fn settles(&mut self, _: &str) -> bool {
+        false
+    }
+
+    fn arrived(&mut self, topic: &str, _: i32, _: Physical) {
+        panic!("{topic} is in a queue");
+    }
+}
+
+#[test]
+fn a_record_that_waits_for_its_topic_is_not_in_its_file() {
+    let mut writer = open(PlainDisk::default());
+    let body = vec![7; 450_000];
+    while writer.append(NOW, &draft("t", &body, &[])).is_err() {
+        drop(events(&mut writer));
+    }
+    writer.end_turn();
+    let size = usize::try_from(writer.written().end().get()).expect("short");
+    let bytes = log(&writer)[..size].to_vec();
+    let mut copy = open(PlainDisk::default());
+    let mut last = Ok(());
+    for piece in bytes.chunks(100_000) {
+        let mut rest = piece;
+        while !rest.is_empty() {
+            let (taken, outcome) = copy.receive(rest, &mut Nobody);
+            (rest, last) = (&rest[taken..], outcome);
+            copy.end_turn();
+            drop(events(&mut copy));
+        }
+    }
+    assert_eq!(last, Err(ReceiveError::Unsettled { topic: "t".to_owned() }));
+    let killed = open(copy.into_disk().reopened());
+    assert_eq!(killed.written().end(), Physical::ZERO, "of which kind is its queue?");
+}
