@@ -34,10 +34,13 @@ const NO_MODES: &[u8] = br#"{"messageRequestModeMap":{}}"#;
 pub(super) struct Follow {
     master: Option<Text>,
     next: Mono,
-    /// Documents that are on their way, and since when.
-    asked: (usize, Mono),
+    /// Documents that are on their way.
+    asked: usize,
+    /// Since when.
+    asked_at: Mono,
     /// Will anybody ever say where the master answers?
     is_told: bool,
+    /// What a record waits for.
     missing: Option<Missing>,
 }
 
@@ -63,7 +66,7 @@ enum Stage {
 impl Follow {
     pub(super) fn new(now: Mono, config: &BrokerConfig) -> Self {
         let is_told = config.name_servers > 0;
-        Self { master: None, next: now, asked: (0, now), is_told, missing: None }
+        Self { master: None, next: now, asked: 0, asked_at: now, is_told, missing: None }
     }
 
     /// Has the master said all that it ever will of a topic that is not in its table?
@@ -98,13 +101,12 @@ impl Follow {
     /// When to ask. What was asked before is answered first: maybe it was before a topic was made,
     /// and then it is no answer to the question for that.
     fn due(&self) -> Mono {
-        let (asked, since) = self.asked;
-        if asked > 0 { since.after(PATIENCE) } else { self.next }
+        if self.asked > 0 { self.asked_at.after(PATIENCE) } else { self.next }
     }
 
     /// All documents are asked for.
     fn asks(&mut self, now: Mono) {
-        self.asked = (StateKind::FOLLOWED.len(), now);
+        (self.asked, self.asked_at) = (StateKind::FOLLOWED.len(), now);
         self.next = now.after(EVERY);
         match &mut self.missing {
             Some(missing) if missing.stage == Stage::Wanted => missing.stage = Stage::Asked,
@@ -178,7 +180,7 @@ impl<D: Disk> Broker<D> {
         if !self.ha.is_slave() {
             return self.fetched_from_slave(now, json);
         }
-        self.follow.asked.0 = self.follow.asked.0.saturating_sub(1);
+        self.follow.asked = self.follow.asked.saturating_sub(1);
         self.follow.ask_soon(now.mono);
         let Some(json) = json else { return };
         let taken = match kind {

@@ -6,6 +6,7 @@ mod query;
 mod queues;
 mod retention;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use hotfire_storage::Settings;
@@ -15,8 +16,8 @@ use hotfire_storage::time::Wall;
 
 use super::*;
 use crate::domain::{
-    BrokerId, BrokerIdentity, Caller, ConnId, Language, Pull, PullStatus, Pulled, QueueRef, Send,
-    SendStatus, Sent,
+    BrokerId, BrokerIdentity, Caller, ConnId, CreateTopic, Language, Pull, PullStatus, Pulled,
+    QueueRef, Send, SendStatus, Sent,
 };
 
 fn settings() -> Settings {
@@ -65,6 +66,32 @@ fn pull(topic: &str, offset: i64, hold_ms: Option<u64>) -> BrokerRequest {
         sub_version: 0,
         expression_type: None,
     }))
+}
+
+/// Topics of inner batches.
+const BATCHES: &str = "+queue.type=BatchCQ";
+
+fn create(topic: &str, attributes: Option<&str>) -> BrokerRequest {
+    BrokerRequest::CreateTopic(Box::new(CreateTopic {
+        topic: topic.into(),
+        read_queues: 1,
+        write_queues: 1,
+        perm: 6,
+        sys_flag: 0,
+        order: false,
+        attributes: attributes.map(Text::from),
+    }))
+}
+
+/// A slave hears from a name server where its master answers.
+fn learns_master(slave: &mut Broker<PlainDisk>, ms: u64) {
+    let response = Some(NameResponse::Registered {
+        master_addr: Some("m:1".into()),
+        ha_addr: None,
+        order_topics: BTreeMap::new(),
+    });
+    let version = slave.registration().data_version;
+    slave.handle(at(ms), Input::Registered { version, response });
 }
 
 fn caller(opaque: i32) -> Caller {
@@ -335,18 +362,7 @@ fn a_committed_offset_beyond_what_a_power_loss_left_is_taken_back() {
 #[test]
 fn the_kind_of_a_topics_queues_is_fixed_when_it_is_created() {
     let mut rig = Rig::new();
-    let mut create = |attributes: Option<&str>| {
-        let wanted = crate::domain::CreateTopic {
-            topic: "t".into(),
-            read_queues: 1,
-            write_queues: 1,
-            perm: 6,
-            sys_flag: 0,
-            order: false,
-            attributes: attributes.map(Text::from),
-        };
-        rig.one(1, BrokerRequest::CreateTopic(Box::new(wanted)))
-    };
+    let mut create = |attributes| rig.one(1, create("t", attributes));
     assert_eq!(create(None), BrokerResponse::Done);
-    assert!(matches!(create(Some("+queue.type=BatchCQ")), BrokerResponse::Refused { .. }));
+    assert!(matches!(create(Some(BATCHES)), BrokerResponse::Refused { .. }));
 }

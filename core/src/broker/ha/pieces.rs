@@ -14,14 +14,14 @@ use crate::broker::topics::Topics;
 use crate::domain::QueueRef;
 use crate::ha::slave::Step;
 
-/// The owner of a copied log.
-struct Copy<'a> {
+/// What the broker has to say of its master's log while that comes in.
+struct Receiver<'a> {
     topics: &'a Topics,
     arrivals: &'a mut Arrivals,
     follow: &'a Follow,
 }
 
-impl Owner for Copy<'_> {
+impl Owner for Receiver<'_> {
     fn settles(&mut self, topic: &str) -> bool {
         self.topics.settles(topic, self.follow.is_absent(topic))
     }
@@ -81,7 +81,8 @@ impl<D: Disk> Broker<D> {
     fn receive(&mut self, now: Now, bytes: Bytes) -> bool {
         let Ha::Slave(following) = &mut self.ha else { return false };
         let (topics, arrivals, follow) = (&self.topics, &mut self.arrivals, &self.follow);
-        let (taken, outcome) = self.store.receive(&bytes, &mut Copy { topics, arrivals, follow });
+        let (taken, outcome) =
+            self.store.receive(&bytes, &mut Receiver { topics, arrivals, follow });
         drop(bytes);
         if taken > 0 {
             following.slave.appended(taken as u64);

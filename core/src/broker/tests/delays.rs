@@ -89,13 +89,7 @@ fn who_has_never_heard_of_delayed_messages_keeps_no_table() {
 #[test]
 fn a_slave_asks_its_master_for_the_table() {
     let mut slave = Rig::open(PlainDisk::default(), slave_config());
-    let response = Some(NameResponse::Registered {
-        master_addr: Some("m:1".into()),
-        ha_addr: None,
-        order_topics: std::collections::BTreeMap::new(),
-    });
-    let version = slave.broker.registration().data_version;
-    slave.broker.handle(at(1), Input::Registered { version, response });
+    learns_master(&mut slave.broker, 1);
     let effects = std::iter::from_fn(|| slave.broker.poll(at(1)));
     let asked = effects.filter_map(|effect| match effect {
         Effect::Group(GroupEffect::Fetch { kind, .. }) => Some(kind),

@@ -4,7 +4,7 @@ use hotfire_storage::documents::{LIGHT_OFFSETS, OFFSETS};
 use hotfire_storage::record::{Record, SysFlag};
 
 use super::*;
-use crate::domain::{CreateTopic, Positions};
+use crate::domain::Positions;
 
 const LIGHT: &str = "%LMQ%a";
 
@@ -126,16 +126,7 @@ fn batch_of(bodies: &[&str]) -> Bytes {
 #[test]
 fn a_batch_to_a_topic_of_inner_batches_is_one_record_with_many_offsets() {
     let mut rig = Rig::new();
-    let create = CreateTopic {
-        topic: "t".into(),
-        read_queues: 1,
-        write_queues: 1,
-        perm: 6,
-        sys_flag: 0,
-        order: false,
-        attributes: Some("+queue.type=BatchCQ".into()),
-    };
-    rig.one(1, BrokerRequest::CreateTopic(Box::new(create)));
+    rig.one(1, create("t", Some(BATCHES)));
     let mut batch = |properties: &str, bodies: &[&str]| {
         let BrokerRequest::Send(mut request) = send("t", b"") else { unreachable!() };
         (request.batch, request.body) = (true, batch_of(bodies));

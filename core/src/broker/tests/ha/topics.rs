@@ -1,9 +1,8 @@
 //! Records that are here before their topic is.
 
 use super::*;
-use crate::domain::CreateTopic;
 
-const BATCHES: &str = "batchconsumequeue/inner/0/";
+const WITH_BATCHES: &str = "batchconsumequeue/inner/0/";
 const ORDINARY: &str = "consumequeue/inner/0/";
 
 /// A slave that was told where its master answers, and has been asked nothing yet.
@@ -11,28 +10,23 @@ fn told() -> Pair {
     let config = BrokerConfig { name_servers: 1, ..slave_config() };
     let master = Rig::open(PlainDisk::default(), master_config(0));
     let mut pair = Pair::with(master, &PlainDisk::default(), config);
-    let response = Some(NameResponse::Registered {
-        master_addr: Some("m:1".into()),
-        ha_addr: None,
-        order_topics: std::collections::BTreeMap::new(),
-    });
-    let version = pair.slave.registration().data_version;
-    pair.slave.handle(at(1), Input::Registered { version, response });
+    learns_master(&mut pair.slave, 1);
     pair
+}
+
+/// The same, and it was answered; with what.
+fn answered() -> (Pair, String) {
+    let mut pair = told();
+    pair.run(2);
+    let none = pair.table();
+    pair.answer(2, &none);
+    assert_eq!(pair.times_asked(), 1);
+    (pair, none)
 }
 
 impl Pair {
     fn create_batch(&mut self, ms: u64) {
-        let create = CreateTopic {
-            topic: "inner".into(),
-            read_queues: 1,
-            write_queues: 1,
-            perm: 6,
-            sys_flag: 0,
-            order: false,
-            attributes: Some("+queue.type=BatchCQ".into()),
-        };
-        self.master.ask(ms, BrokerRequest::CreateTopic(Box::new(create)));
+        self.master.ask(ms, create("inner", Some(BATCHES)));
     }
 
     /// How often the slave has asked for topics since.
@@ -83,7 +77,7 @@ fn a_record_waits_until_its_topic_is_known_and_kept() {
     assert_eq!(pair.slave.store().written().end(), from, "a power loss takes the topic");
     pair.run(5_002);
     pair.check_same();
-    assert!(pair.has(BATCHES) && !pair.has(ORDINARY));
+    assert!(pair.has(WITH_BATCHES) && !pair.has(ORDINARY));
     let mut pair = pair.restart_slave(|_| {});
     pair.send(7, "inner", b"three");
     pair.run(8);
@@ -92,11 +86,7 @@ fn a_record_waits_until_its_topic_is_known_and_kept() {
 
 #[test]
 fn a_record_of_a_topic_that_is_no_more_goes_into_an_ordinary_queue() {
-    let mut pair = told();
-    pair.run(2);
-    let none = pair.table();
-    pair.answer(2, &none);
-    pair.times_asked();
+    let (mut pair, none) = answered();
     pair.send(3, "inner", b"one");
     pair.run(3);
     assert_eq!((pair.times_asked(), pair.has(ORDINARY)), (1, false), "asked at once");
@@ -111,10 +101,7 @@ fn a_record_of_a_topic_that_is_no_more_goes_into_an_ordinary_queue() {
 
 #[test]
 fn queues_of_another_kind_than_the_masters_stay_what_they_are() {
-    let mut pair = told();
-    pair.run(2);
-    let none = pair.table();
-    pair.answer(2, &none);
+    let (mut pair, none) = answered();
     pair.create_batch(3);
     pair.send(3, "inner", b"one");
     pair.run(3);
@@ -126,5 +113,5 @@ fn queues_of_another_kind_than_the_masters_stay_what_they_are() {
     pair.run(6);
     let (own, master) = (pair.slave.store(), pair.master.broker.store());
     assert_eq!(own.written().end(), master.written().end(), "its log is its master's");
-    assert!(pair.has(ORDINARY) && !pair.has(BATCHES));
+    assert!(pair.has(ORDINARY) && !pair.has(WITH_BATCHES));
 }
