@@ -14,6 +14,7 @@ mod broker;
 mod fetcher;
 mod namesrv;
 mod registrar;
+mod shares;
 #[cfg(test)]
 mod tests;
 

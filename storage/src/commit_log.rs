@@ -174,7 +174,7 @@ impl CommitLog {
             let end = if is_held { self.written } else { self.received() };
             self.commit_upto(memory, end);
         }
-        self.staged.slot(bytes.len()).copy_from_slice(bytes);
+        self.staged.push(bytes);
         self.unfinished += bytes.len() as u64;
     }
 

@@ -72,6 +72,11 @@ impl Staged {
         &mut self.bytes[from..]
     }
 
+    /// Stages bytes that are there already.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
     /// What is staged from `at` on; `None` if that is in a file, or not written.
     pub(crate) fn from(&self, at: u64) -> Option<&[u8]> {
         let from = usize::try_from(at.checked_sub(self.base)?).ok()?;

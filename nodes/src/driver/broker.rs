@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use super::fetcher::Fetcher;
 use super::registrar::Registrars;
+use super::shares::Shares;
 use super::{GRACE, Node, turn, turns};
 
 /// Where a broker meets the world.
@@ -56,12 +57,17 @@ pub async fn run_broker<D: Disk>(
     if let Some(listener) = ha_listener {
         ha.listen(listener);
     }
-    let master = HaClient::new(Arc::clone(&wake));
-    let scratch = BytesMut::new();
-    let fetcher = Fetcher::new(Arc::clone(&wake));
-    let next_opaque = 0;
-    let mut node =
-        Serving { broker, server, registrars, ha, master, fetcher, scratch, next_opaque };
+    let mut node = Serving {
+        broker,
+        server,
+        registrars,
+        ha,
+        master: HaClient::new(Arc::clone(&wake)),
+        fetcher: Fetcher::new(Arc::clone(&wake)),
+        scratch: BytesMut::new(),
+        next_opaque: 0,
+        shares: Shares::default(),
+    };
     turns(&mut node, &wake, stop).await;
     let leave = node.registrars.leave(node.broker.config().identity.clone());
     turns(&mut node, &wake, leave).await;
@@ -84,6 +90,7 @@ struct Serving<D: Disk> {
     fetcher: Fetcher,
     scratch: BytesMut,
     next_opaque: i32,
+    shares: Shares,
 }
 
 impl<D: Disk> Node for Serving<D> {
@@ -103,13 +110,10 @@ impl<D: Disk> Node for Serving<D> {
     }
 
     fn next_input(&mut self) -> Option<Input> {
-        match self.server.inbox().next() {
-            Some(Arrival::Closed { conn }) => Some(Input::Closed { conn }),
-            Some(Arrival::Request { caller, request }) => Some(Input::Request { caller, request }),
-            None => match self.registrars.next_outcome() {
-                Some((version, response)) => Some(Input::Registered { version, response }),
-                None => self.next_of_group(),
-            },
+        if self.shares.clients_are_next() {
+            self.next_of_clients().or_else(|| self.next_of_group())
+        } else {
+            self.next_of_group().or_else(|| self.next_of_clients())
         }
     }
 
@@ -159,8 +163,18 @@ impl<D: Disk> Node for Serving<D> {
 }
 
 impl<D: Disk> Serving<D> {
-    /// What others of the group said, or name servers of it.
+    fn next_of_clients(&mut self) -> Option<Input> {
+        Some(match self.server.inbox().next()? {
+            Arrival::Closed { conn } => Input::Closed { conn },
+            Arrival::Request { caller, request } => Input::Request { caller, request },
+        })
+    }
+
+    /// What others of the group said, or name servers.
     fn next_of_group(&mut self) -> Option<Input> {
+        if let Some((version, response)) = self.registrars.next_outcome() {
+            return Some(Input::Registered { version, response });
+        }
         if let Some((name_server, response)) = self.registrars.next_members() {
             return Some(Input::Members { name_server, response });
         }
