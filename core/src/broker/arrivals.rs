@@ -41,6 +41,11 @@ impl Arrivals {
         }
     }
 
+    /// As many as [`behind`](Self::behind) can say at most, without looking for them.
+    pub(super) fn most_behind(&self) -> usize {
+        if self.rest.is_some() { self.known.len().max(self.most) } else { self.known.len() }
+    }
+
     /// Those that end behind `upto`; of the rest it is not known how many they are.
     pub(super) fn behind(&self, upto: Physical) -> usize {
         let known = self.known.len() - self.known.partition_point(|(end, _)| *end <= upto);
@@ -76,6 +81,7 @@ mod tests {
             arrivals.push(at(end), queue(topic));
         }
         assert_eq!((arrivals.behind(at(10)), arrivals.behind(at(40))), (2, 0));
+        assert_eq!(arrivals.most_behind(), 2);
         let mut woken = |upto| arrivals.next(Confirmed::upto(at(upto)));
         assert_eq!(woken(5), None);
         assert_eq!(woken(35), Some(Wake::Queue(queue("a"))));

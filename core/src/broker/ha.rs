@@ -379,7 +379,11 @@ impl<D: Disk> Broker<D> {
     /// Why a send that waits for replicas is refused, if too few are in sync.
     pub(super) fn too_few_replicas(&self, now: Mono) -> Option<String> {
         let Ha::Master(master) = &self.ha else { return None };
-        let (least, found) = (master.policy().least, master.members().reachable(now));
+        let least = master.policy().least;
+        if least == 0 {
+            return None;
+        }
+        let found = master.members().reachable(now);
         (found < least).then(|| {
             format!(
                 "IN_SYNC_REPLICAS_NOT_ENOUGH: {} replicas are in sync, this broker counted, and \

@@ -34,9 +34,9 @@ const NOT_YET: [(&str, &str); 5] = [
     ("TIMER_DELIVER_MS", "timed messages"),
 ];
 /// What a send is looked through for before it is taken.
-const ADMITTED_BY: [&str; 1 + NOT_YET.len()] = {
+const LOOKED_FOR: [&str; 3 + NOT_YET.len()] = {
     let [a, b, c, d, e] = NOT_YET;
-    [INNER_NUM, a.0, b.0, c.0, d.0, e.0]
+    [UNIQ_KEY, WAIT, INNER_NUM, a.0, b.0, c.0, d.0, e.0]
 };
 /// How long a send waits for room before the client is told to try elsewhere.
 const PARK_MAX: Duration = Duration::from_secs(3);
@@ -45,7 +45,16 @@ const PARK_MAX: Duration = Duration::from_secs(3);
 pub(super) struct ParkedSend {
     caller: Caller,
     send: Box<Send>,
+    said: Said,
     deadline: Mono,
+}
+
+/// What a send's properties say to the broker itself.
+#[derive(Debug)]
+struct Said {
+    unique_key: Option<Text>,
+    /// Does its sender want more than that it is written?
+    waits: bool,
 }
 
 /// Sends that cannot be appended yet: their topic is not ready, or the next file is not there.
@@ -95,19 +104,20 @@ enum Tried {
 impl<D: Disk> Broker<D> {
     /// A send arrived.
     pub(super) fn send(&mut self, now: Now, caller: Caller, mut send: Box<Send>) {
-        if let Err((code, remark)) = self.admit(now.wall, &mut send) {
-            return self.refuse(caller, code, remark);
-        }
-        let topic = &send.to.topic;
+        let (said, since) = match self.admit(now.wall, &mut send) {
+            Ok(admitted) => admitted,
+            Err((code, remark)) => return self.refuse(caller, code, remark),
+        };
+        let must_wait = self.parked.must_wait(&send.to.topic) || since > self.ready_upto();
         let deadline = now.mono.after(PARK_MAX);
-        if self.must_wait(topic) {
-            return self.park(ParkedSend { caller, send, deadline });
-        }
-        self.try_send(now, ParkedSend { caller, send, deadline });
+        let send = ParkedSend { caller, send, said, deadline };
+        if must_wait { self.park(send) } else { self.try_send(now, send) }
     }
 
-    /// Everything that can be said without the log (2.3). Chooses the queue.
-    fn admit(&mut self, wall: Wall, send: &mut Send) -> Result<(), Refusal> {
+    /// Everything that can be said without the log (2.3). Chooses the queue, and takes the topic's
+    /// name from the table: a header is not kept for as long as a sync takes. Says since which
+    /// change of the table the topic is what it is.
+    fn admit(&mut self, wall: Wall, send: &mut Send) -> Result<(Said, i64), Refusal> {
         if let Some(why) = &self.closed_for_sends {
             return Err((Code::ServiceNotAvailable, (*why).to_owned()));
         }
@@ -118,17 +128,7 @@ impl<D: Disk> Broker<D> {
         self.refuse_if_full()?;
         names::check_not_barred(&send.to.topic)?;
         check_size(send, self.config.max_message_size)?;
-        // Unconfirmed records count whether somebody waits for them or not: one-way sends too
-        // must not outrun a disk that hangs.
-        let unflushed = self.arrivals.behind(self.flush.confirmed().end());
-        let waiting = unflushed.max(self.waiters.len()) + self.parked.len();
-        if waiting >= self.config.limits.waiting_sends {
-            let remark = format!(
-                "[OVERLOAD]system busy, start flow control for a while: {waiting} sends wait for \
-                 the disk"
-            );
-            return Err((Code::SystemBusy, remark));
-        }
+        self.refuse_if_overloaded()?;
         let topic = self.topics.for_send(wall, send)?;
         // Only ordered topics are barred: others lose nothing by a broker that drains.
         if topic.order && self.config.permission & 2 == 0 {
@@ -138,16 +138,14 @@ impl<D: Disk> Broker<D> {
             );
             return Err((Code::NoPermission, remark));
         }
-        let (read, write) = (topic.read_queues, topic.write_queues);
-        super::topics::check_queue(
-            &QueueRef { queue: send.to.queue.max(0), ..send.to.clone() },
-            read.max(write),
-        )?;
         if send.to.queue < 0 {
-            let chosen = self.rng.random_range(0..write.max(1));
+            let chosen = self.rng.random_range(0..topic.write_queues.max(1));
             send.to.queue = i32::try_from(chosen).expect("queue numbers are bounded by config");
         }
-        let [inner, not_yet @ ..] = properties::find_all(send.properties.as_bytes(), ADMITTED_BY);
+        super::topics::check_queue(&send.to, topic.read_queues.max(topic.write_queues))?;
+        send.to.topic = topic.name;
+        let found = properties::find_all(send.properties.as_bytes(), LOOKED_FOR);
+        let [unique_key, wait, inner, not_yet @ ..] = found;
         if SysFlag::from_bits(send.sys_flag).has(SysFlag::INNER_BATCH) || inner.is_some() {
             let remark = "whether messages are stored as one, and how many, is for the broker to \
                           say: send a batch to a topic with queue.type=BatchCQ";
@@ -159,7 +157,28 @@ impl<D: Disk> Broker<D> {
                 return Err((Code::MessageIllegal, remark));
             }
         }
-        Ok(())
+        let unique_key = unique_key.and_then(|key| str::from_utf8(key).ok());
+        let unique_key = unique_key.map(|key| send.properties.share(key));
+        Ok((Said { unique_key, waits: wait != Some(b"false") }, topic.since))
+    }
+
+    /// Unconfirmed records count whether somebody waits for them or not: one-way sends too must
+    /// not outrun a disk that hangs.
+    fn refuse_if_overloaded(&self) -> Result<(), Refusal> {
+        let most = self.config.limits.waiting_sends;
+        let with = |unflushed: usize| unflushed.max(self.waiters.len()) + self.parked.len();
+        if with(self.arrivals.most_behind()) < most {
+            return Ok(());
+        }
+        let waiting = with(self.arrivals.behind(self.flush.confirmed().end()));
+        if waiting < most {
+            return Ok(());
+        }
+        let remark = format!(
+            "[OVERLOAD]system busy, start flow control for a while: {waiting} sends wait for the \
+             disk"
+        );
+        Err((Code::SystemBusy, remark))
     }
 
     fn must_wait(&self, topic: &str) -> bool {
@@ -179,7 +198,7 @@ impl<D: Disk> Broker<D> {
     /// Something changed that parked sends may have waited for: try them again, in order.
     pub(super) fn retry_parked(&mut self, now: Now) {
         for parked in self.parked.take() {
-            let ParkedSend { caller, send, deadline } = parked;
+            let ParkedSend { caller, send, said, deadline } = parked;
             let topic = &send.to.topic;
             if let Some(why) = &self.closed_for_sends {
                 let why = (*why).to_owned();
@@ -192,9 +211,9 @@ impl<D: Disk> Broker<D> {
                               the disk did not make room in time";
                 self.refuse(caller, Code::SystemBusy, remark.to_owned());
             } else if self.must_wait(topic) {
-                self.parked.push(ParkedSend { caller, send, deadline });
+                self.parked.push(ParkedSend { caller, send, said, deadline });
             } else {
-                self.try_send(now, ParkedSend { caller, send, deadline });
+                self.try_send(now, ParkedSend { caller, send, said, deadline });
             }
         }
     }
@@ -207,36 +226,34 @@ impl<D: Disk> Broker<D> {
     }
 
     fn try_send(&mut self, now: Now, parked: ParkedSend) {
-        let ParkedSend { caller, send, deadline } = parked;
-        if let Some(why) = self.too_few_replicas(now.mono).filter(|_| waits(&send)) {
+        let ParkedSend { caller, send, said, deadline } = parked;
+        if let Some(why) = self.too_few_replicas(now.mono).filter(|_| said.waits) {
             return self.refuse(caller, Code::SystemError, why);
         }
-        match self.append(now.wall, &caller, &send) {
-            Tried::NoRoom => self.park(ParkedSend { caller, send, deadline }),
+        match self.append(now.wall, &caller, &send, &said) {
+            Tried::NoRoom => self.park(ParkedSend { caller, send, said, deadline }),
             Tried::Refused((code, remark)) => self.refuse(caller, code, remark),
             Tried::Stored(appended, sent, lights) => {
-                self.arrived(&send.to, &appended, lights);
-                self.stored(now, caller, &send, &appended, sent);
+                self.arrived(send.to, &appended, lights);
+                self.stored(now, caller, said.waits, &appended, sent);
             }
         }
     }
 
     /// Pulls on the message's queue, and on its light queues, wake once it may be seen.
-    fn arrived(&mut self, to: &QueueRef, appended: &Appended, lights: Vec<Text>) {
+    fn arrived(&mut self, to: QueueRef, appended: &Appended, lights: Vec<Text>) {
         let end = appended.span.end();
-        // The table's own text: a header is not kept for as long as a sync takes.
-        let topic = self.topics.name(&to.topic).cloned().unwrap_or_else(|| to.topic.detached());
-        self.arrivals.push(end, QueueRef { topic, queue: to.queue });
+        self.arrivals.push(end, to);
         for topic in lights {
             self.arrivals.push(end, QueueRef { topic, queue: 0 });
         }
     }
 
     /// The records are in the log: answer, or wait.
-    fn stored(&mut self, now: Now, caller: Caller, send: &Send, appended: &Appended, sent: Sent) {
+    fn stored(&mut self, now: Now, caller: Caller, waits: bool, appended: &Appended, sent: Sent) {
         self.flush.wrote(now.mono, self.store.written());
         let end = appended.span.end();
-        if !waits(send) || caller.oneway {
+        if !waits || caller.oneway {
             return self.answer(caller, BrokerResponse::Sent(Box::new(sent)));
         }
         let flush = self.flush.patience().map(|patience| now.mono.after(patience));
@@ -250,13 +267,11 @@ impl<D: Disk> Broker<D> {
         }
     }
 
-    fn append(&mut self, wall: Wall, caller: &Caller, send: &Send) -> Tried {
+    fn append(&mut self, wall: Wall, caller: &Caller, send: &Send, said: &Said) -> Tried {
         let raw = send.properties.as_bytes();
-        let given = properties::find(raw, UNIQ_KEY).and_then(|key| str::from_utf8(key).ok());
-        let is_given = given.is_some();
         let made;
-        let (key, property) = if let Some(key) = given {
-            (send.properties.share(key), &b""[..])
+        let (key, property) = if let Some(key) = &said.unique_key {
+            (key.clone(), &b""[..])
         } else {
             made = self.unique_keys.next(wall);
             (Text::from(made.key()), made.property())
@@ -278,7 +293,8 @@ impl<D: Disk> Broker<D> {
             properties: &pieces,
         };
         let mut spans = Vec::new();
-        let inner_batch = send.batch && is_given && self.topics.is_batch(&send.to.topic);
+        let inner_batch =
+            send.batch && said.unique_key.is_some() && self.topics.is_batch(&send.to.topic);
         let stored = if inner_batch {
             self.append_inner_batch(wall, &draft)
         } else if send.batch {
@@ -343,11 +359,6 @@ impl<D: Disk> Broker<D> {
     pub(super) fn refuse(&mut self, caller: Caller, code: Code, remark: String) {
         self.answer(caller, BrokerResponse::Refused { code, remark });
     }
-}
-
-/// Does its sender want more than that it is written?
-fn waits(send: &Send) -> bool {
-    properties::find(send.properties.as_bytes(), WAIT) != Some(b"false")
 }
 
 /// What a parked send keeps in memory, in bytes.

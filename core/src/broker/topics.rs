@@ -35,6 +35,25 @@ pub(super) struct Topic {
     pub(super) since: i64,
 }
 
+/// What a send has to know of its topic.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// The name, which keeps nothing of the request.
+    pub(super) name: Text,
+    pub(super) order: bool,
+    pub(super) read_queues: u32,
+    pub(super) write_queues: u32,
+    /// The change of the table that made the topic what it is.
+    pub(super) since: i64,
+}
+
+impl Target {
+    fn of(name: Text, topic: &Topic) -> Self {
+        let Topic { order, read_queues, write_queues, since, .. } = *topic;
+        Self { name, order, read_queues, write_queues, since }
+    }
+}
+
 impl Topic {
     pub(super) fn new(queues: u32, perm: i32) -> Self {
         Self {
@@ -215,16 +234,19 @@ impl Topics {
 
     /// The topic that a send goes to, created from its template if need be (2.2). What is in the
     /// table has a name that was looked at.
-    pub(super) fn for_send(&mut self, wall: Wall, send: &Send) -> Result<&Topic, Refusal> {
+    pub(super) fn for_send(&mut self, wall: Wall, send: &Send) -> Result<Target, Refusal> {
         let name = &send.to.topic;
-        if !self.table.contains_key(name) {
-            names::check_topic(name)?;
-            if self.light_of(name).is_none() {
-                let topic = self.templated(send)?;
-                self.add(wall, name, topic)?;
-            }
+        if let Some((name, topic)) = self.table.get_key_value(name) {
+            return Ok(Target::of(name.clone(), topic));
         }
-        Ok(self.get(name).expect("made above"))
+        names::check_topic(name)?;
+        if let Some(topic) = self.light_of(name) {
+            return Ok(Target::of(name.detached(), topic));
+        }
+        let topic = self.templated(send)?;
+        self.add(wall, name, topic)?;
+        let (name, topic) = self.table.get_key_value(name).expect("added above");
+        Ok(Target::of(name.clone(), topic))
     }
 
     fn templated(&self, send: &Send) -> Result<Topic, Refusal> {

@@ -141,15 +141,13 @@ impl<D: Disk> Store<D> {
                 return Err(AppendError::NotReady);
             }
         }
-        let kind = self.kind(topic);
-        self.check_room(topic, id, kind, drafts.len())?;
+        let queue_offset = self.check_room(topic, id, self.kind(topic), drafts.len())?;
         self.check_lights(given)?;
         // From here on nothing can fail.
         if place == Place::Next {
             self.log.roll(&mut self.disk);
         }
         let at = self.log.written().end();
-        let queue_offset = self.next_offset(topic, id);
         if let [draft] = drafts {
             tell(self.write((wall, queue_offset), draft, layout));
         } else {
@@ -198,20 +196,21 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    /// Room for so many units: in files, or waiting for one. If there is none, it is asked for
-    /// whatever the queue itself thinks: a batch may need more than the next file.
+    /// The offset of the queue's next message, if there is room for so many units: in files, or
+    /// waiting for one. If there is none, it is asked for whatever the queue itself thinks: a batch
+    /// may need more than the next file.
     pub(super) fn check_room(
         &mut self,
         topic: &str,
         id: i32,
         kind: Kind,
         units: usize,
-    ) -> Result<(), AppendError> {
+    ) -> Result<QueueOffset, AppendError> {
         let error = match self.queues.get(topic, id) {
-            Some(queue) if queue.takes(units) => return Ok(()),
+            Some(queue) if queue.takes(units) => return Ok(queue.next()),
             Some(queue) => queue.fault().cloned().map_or(AppendError::NotReady, AppendError::Full),
             // A queue that is not there yet has its whole pending list.
-            None if units <= PENDING_MAX => return Ok(()),
+            None if units <= PENDING_MAX => return Ok(QueueOffset::ZERO),
             None => {
                 // Made now, empty, so that its first file can be asked for.
                 self.queues.entry(&self.settings, topic, id, kind);
@@ -259,7 +258,10 @@ impl<D: Disk> Store<D> {
     fn dispatch(&mut self, facts: &Facts<'_>, id: i32) {
         let kind = self.kind(facts.topic);
         if let Some((mut unit, stored)) = facts.own(kind, &self.settings.delay_levels) {
-            let queue = self.queues.entry(&self.settings, facts.topic, id, kind);
+            let queue = match self.queues.get_mut(facts.topic, id) {
+                Some(queue) => queue,
+                None => self.queues.entry(&self.settings, facts.topic, id, kind),
+            };
             // The queue counts, not the message: a client's INNER_BASE is never believed.
             unit.first = queue.next();
             queue.push(&mut self.disk, (unit, stored));
