@@ -86,7 +86,10 @@ mod tests {
         assert_eq!(woken(5), None);
         assert_eq!(woken(35), Some(Wake::Queue(queue("a"))));
         assert_eq!((woken(35), woken(35)), (Some(Wake::Queue(queue("b"))), None));
+        assert_eq!((arrivals.behind(at(35)), arrivals.most_behind()), (2, 2));
+        let mut woken = |upto| arrivals.next(Confirmed::upto(at(upto)));
         assert_eq!((woken(40), woken(40)), (Some(Wake::All), None));
+        assert_eq!(arrivals.most_behind(), 0);
         arrivals.push(at(50), queue("e"));
         assert_eq!(arrivals.next(Confirmed::upto(at(50))), Some(Wake::Queue(queue("e"))));
     }

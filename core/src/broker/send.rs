@@ -108,7 +108,7 @@ impl<D: Disk> Broker<D> {
             Ok(admitted) => admitted,
             Err((code, remark)) => return self.refuse(caller, code, remark),
         };
-        let must_wait = self.parked.must_wait(&send.to.topic) || since > self.ready_upto();
+        let must_wait = self.must_wait(&send.to.topic, since);
         let deadline = now.mono.after(PARK_MAX);
         let send = ParkedSend { caller, send, said, deadline };
         if must_wait { self.park(send) } else { self.try_send(now, send) }
@@ -181,9 +181,10 @@ impl<D: Disk> Broker<D> {
         Err((Code::SystemBusy, remark))
     }
 
-    fn must_wait(&self, topic: &str) -> bool {
-        let ready = |topic: &super::topics::Topic| topic.since <= self.ready_upto();
-        self.parked.must_wait(topic) || !self.topics.get(topic).is_some_and(ready)
+    /// Does somebody wait to whom such a send must not be preferred, or is the change of the table
+    /// that made its topic not relied on yet?
+    fn must_wait(&self, topic: &str, since: i64) -> bool {
+        self.parked.must_wait(topic) || since > self.ready_upto()
     }
 
     fn park(&mut self, parked: ParkedSend) {
@@ -200,17 +201,18 @@ impl<D: Disk> Broker<D> {
         for parked in self.parked.take() {
             let ParkedSend { caller, send, said, deadline } = parked;
             let topic = &send.to.topic;
+            let since = self.topics.get(topic).map(|found| found.since);
             if let Some(why) = &self.closed_for_sends {
                 let why = (*why).to_owned();
                 self.refuse(caller, Code::ServiceNotAvailable, why);
-            } else if self.topics.get(topic).is_none() {
+            } else if since.is_none() {
                 let remark = format!("topic[{topic}] was deleted meanwhile");
                 self.refuse(caller, Code::TopicNotExist, remark);
             } else if deadline <= now.mono {
                 let remark = "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while: \
                               the disk did not make room in time";
                 self.refuse(caller, Code::SystemBusy, remark.to_owned());
-            } else if self.must_wait(topic) {
+            } else if since.is_some_and(|since| self.must_wait(topic, since)) {
                 self.parked.push(ParkedSend { caller, send, said, deadline });
             } else {
                 self.try_send(now, ParkedSend { caller, send, said, deadline });

@@ -72,15 +72,8 @@ fn pull(topic: &str, offset: i64, hold_ms: Option<u64>) -> BrokerRequest {
 const BATCHES: &str = "+queue.type=BatchCQ";
 
 fn create(topic: &str, attributes: Option<&str>) -> BrokerRequest {
-    BrokerRequest::CreateTopic(Box::new(CreateTopic {
-        topic: topic.into(),
-        read_queues: 1,
-        write_queues: 1,
-        perm: 6,
-        sys_flag: 0,
-        order: false,
-        attributes: attributes.map(Text::from),
-    }))
+    let attributes = attributes.map(Text::from);
+    BrokerRequest::CreateTopic(Box::new(CreateTopic { attributes, ..CreateTopic::new(topic, 1) }))
 }
 
 /// A slave hears from a name server where its master answers.

@@ -287,6 +287,21 @@ pub struct CreateTopic {
     pub attributes: Option<Text>,
 }
 
+impl CreateTopic {
+    /// A topic that may be read and written, with so many queues for each, and nothing else said.
+    pub fn new(topic: impl Into<Text>, queues: i32) -> Self {
+        Self {
+            topic: topic.into(),
+            read_queues: queues,
+            write_queues: queues,
+            perm: 6,
+            sys_flag: 0,
+            order: false,
+            attributes: None,
+        }
+    }
+}
+
 /// What a broker may be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BrokerRequest {

@@ -196,13 +196,8 @@ impl Producer {
         let queues = i32::try_from(self.order.queues).expect("few");
         let is_batch = topic == BATCH_TOPIC;
         let ask = Ask::Broker(BrokerRequest::CreateTopic(Box::new(CreateTopic {
-            topic,
-            read_queues: queues,
-            write_queues: queues,
-            perm: 6,
-            sys_flag: 0,
-            order: false,
             attributes: is_batch.then(|| "+queue.type=BatchCQ".into()),
+            ..CreateTopic::new(topic, queues)
         })));
         Some(self.call(now, Peer::Broker(addr), ask, What::Create { broker }))
     }

@@ -277,15 +277,7 @@ fn lane() -> Lane {
 }
 
 fn topic() -> CreateTopic {
-    CreateTopic {
-        topic: "t".into(),
-        read_queues: 1,
-        write_queues: 1,
-        perm: 6,
-        sys_flag: 0,
-        order: false,
-        attributes: None,
-    }
+    CreateTopic::new("t", 1)
 }
 
 /// Tries every fate of a stop at point number `at`; how many runs, and whether any was stopped.

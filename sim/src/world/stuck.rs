@@ -77,15 +77,7 @@ impl Rig {
 }
 
 fn create(topic: &str) -> BrokerRequest {
-    BrokerRequest::CreateTopic(Box::new(CreateTopic {
-        topic: topic.into(),
-        read_queues: 1,
-        write_queues: 1,
-        perm: 6,
-        sys_flag: 0,
-        order: false,
-        attributes: None,
-    }))
+    BrokerRequest::CreateTopic(Box::new(CreateTopic::new(topic, 1)))
 }
 
 fn send() -> BrokerRequest {

@@ -259,6 +259,7 @@ impl<D: Disk> Store<D> {
         let kind = self.kind(facts.topic);
         if let Some((mut unit, stored)) = facts.own(kind, &self.settings.delay_levels) {
             let queue = match self.queues.get_mut(facts.topic, id) {
+                // Nearly always; `entry` looks for it twice.
                 Some(queue) => queue,
                 None => self.queues.entry(&self.settings, facts.topic, id, kind),
             };
