@@ -5,6 +5,7 @@ mod pool;
 mod query;
 mod queues;
 mod retention;
+mod sends;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
