@@ -125,10 +125,15 @@ impl Audit {
         self.books.lock().expect("no panic").counts
     }
 
-    /// Waits until so many more sends came to this.
+    /// Waits until so many more sends came to this, from now on.
     pub fn wait_for(&self, more: usize, of: impl Fn(&Counts) -> usize) {
+        self.wait_since(self.counts(), more, of);
+    }
+
+    /// The same since counts were `before`: for what may be over once it is waited for, as when a
+    /// broker ended and each sender had its connection broken once.
+    pub fn wait_since(&self, before: Counts, more: usize, of: impl Fn(&Counts) -> usize) {
         let books = self.books.lock().expect("no panic");
-        let before = books.counts;
         let is_less = |books: &mut Books| of(&books.counts) < of(&before) + more;
         let (books, waited) =
             self.news.wait_timeout_while(books, PATIENCE * 2, is_less).expect("no panic");

@@ -146,8 +146,9 @@ fn processes_that_are_killed() {
             audit.wait_for(BUSY, |counts| counts.stored);
             group.slave.start();
             audit.wait_for(BUSY, |counts| counts.promised);
+            let before = audit.counts();
             group.master.kill();
-            audit.wait_for(1, |counts| counts.refused);
+            audit.wait_since(before, 1, |counts| counts.refused);
             group.master.start();
             audit.wait_for(BUSY, |counts| counts.promised);
         }
