@@ -15,6 +15,7 @@
 //! | `follow` | a slave takes over its master's tables |
 //! | `acting` | a slave answers for a master that is gone |
 //! | `hand_over` | what it was told comes back |
+//! | `deliver` | delayed messages wait, and are delivered when they are due |
 //! | `contract` | what it is told, and what it asks for |
 //! | `open` | it begins |
 //! | `topics`, `groups`, `offsets`, `delays` | what is kept in `config/*.json` |
@@ -30,6 +31,7 @@ mod clients;
 mod config;
 mod contract;
 mod delays;
+mod deliver;
 mod disk_use;
 mod events;
 mod follow;
@@ -93,6 +95,7 @@ use send::Parked;
 pub use state::OpenError;
 use topics::Topics;
 use unique::UniqueKeys;
+use version::Version;
 use waiters::Waiters;
 
 /// How often silent clients and expired locks are looked for.
@@ -211,12 +214,13 @@ impl<D: Disk> Broker<D> {
         // Whatever the medium says: what was answered goes to its file, as without a pool.
         self.store.commit();
         // One fault does not keep the rest from being saved; the first one is reported.
-        let Self { store, topics, groups, offsets, delays, .. } = self;
-        let saved = state::save_all(store.disk_mut(), topics, groups, offsets, delays);
+        let Self { store, topics, groups, offsets, .. } = self;
+        let saved = state::save_all(store.disk_mut(), topics, groups, offsets);
         let closed = match &self.sync_fault {
             Some(fault) => Err(fault.clone()),
             None => self.store.close(),
         };
+        let saved = saved.and(self.save_deliveries(now, closed.is_ok()));
         if closed.is_ok() {
             self.drain_store(now);
             let replicated = self.replicated();
@@ -256,6 +260,7 @@ impl<D: Disk> Broker<D> {
         if self.parked.deadline().is_some_and(|deadline| deadline <= now.mono) {
             self.retry_parked(now);
         }
+        self.deliver(now);
         if self.flush.commits(now.mono, self.store.is_pressed()) {
             self.store.commit();
         }
@@ -269,6 +274,7 @@ impl<D: Disk> Broker<D> {
         self.ask_slaves(now);
         self.store.tend_index();
         self.confirm(now.mono);
+        self.delays.settle(self.flush.flushed().end());
         self.answer_waiters(now);
         self.wake_arrivals();
         self.expire_holds(now.mono);
@@ -295,9 +301,7 @@ impl<D: Disk> Broker<D> {
             if self.offsets.take_changed(now.wall) {
                 self.store.save(self.offsets.path(), &state::offsets_json(&self.offsets));
             }
-            if self.delays.take_changed() {
-                self.store.save(state::DELAY_OFFSETS, &self.delays.document().to_json());
-            }
+            self.delays.mark(now.wall, self.store.written().end());
         }
         if self.timers.sync_queues <= now.mono {
             self.timers.sync_queues = now.mono.after(SYNC_QUEUES_EVERY);
@@ -322,12 +326,21 @@ impl<D: Disk> Broker<D> {
         }
     }
 
+    /// Is there a table to save?
+    fn wants_save(&self) -> bool {
+        let versions = [self.topics.version(), self.groups.version()];
+        versions.into_iter().any(Version::wants_save) || self.delays.has_changed()
+    }
+
     fn save_changes(&mut self) {
         if self.topics.start_save() {
             self.store.save(state::TOPICS, &state::topics_json(&self.topics));
         }
         if self.groups.version_mut().start_save() {
             self.store.save(state::GROUPS, &state::groups_json(&self.groups));
+        }
+        if self.delays.take_changed() {
+            self.store.save(state::DELAY_OFFSETS, &self.delays.document().to_json());
         }
     }
 }
@@ -383,10 +396,10 @@ impl<D: Disk> Machine for Broker<D> {
             Some(timers.scan.min(timers.save_offsets).min(timers.sync_queues)),
             self.hand_over.is_done().then_some(timers.register),
             self.acting.deadline(),
+            self.delivery_deadline(),
             self.hand_over.deadline(&self.acting),
             timers.room,
-            (self.topics.version().wants_save() || self.groups.version().wants_save())
-                .then_some(timers.save),
+            self.wants_save().then_some(timers.save),
             self.flush.deadline(),
             self.waiters.deadline(self.flush.flushed()),
             self.ha.deadline(),
@@ -410,6 +423,7 @@ impl<D: Disk> Machine for Broker<D> {
         self.holds.verify();
         self.clients.verify();
         self.ha.verify();
+        self.delays.verify();
         assert!(
             self.confirmed.end() <= self.store.written().end(),
             "consumers see nothing that is not there"

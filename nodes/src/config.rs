@@ -43,8 +43,6 @@ pub struct Key<T> {
     pub name: &'static str,
     /// What it means, in a sentence.
     pub meaning: &'static str,
-    /// Why it has no effect yet, if so.
-    pub pending: Option<&'static str>,
     /// Shown by `-m`?
     pub important: bool,
     /// Its default as the documentation says it, where the machine decides.
@@ -67,12 +65,6 @@ impl<T> Key<T> {
         self.default = Some(text);
         self
     }
-
-    /// The same key; it is kept and has no effect yet.
-    const fn pending(mut self, why: &'static str) -> Self {
-        self.pending = Some(why);
-        self
-    }
 }
 
 /// A row whose value is parsed by `$parse` into the field `$field`.
@@ -81,7 +73,6 @@ macro_rules! key {
         Key {
             name: $name,
             meaning: $meaning,
-            pending: None,
             important: false,
             default: None,
             set: |conf: &mut $conf, text| {
@@ -172,8 +163,6 @@ pub struct Warning {
 pub enum What {
     /// Apache knows it; here it has no effect.
     Ignored,
-    /// Understood, kept, without effect yet.
-    Pending(&'static str),
     /// Set before; the later line counts.
     Repeated,
     /// Known to nobody; perhaps this one was meant.
@@ -185,7 +174,6 @@ impl fmt::Display for Warning {
         let Self { at, key, what } = self;
         match what {
             What::Ignored => write!(f, "{at}: \"{key}\" has no effect in this broker; ignored"),
-            What::Pending(why) => write!(f, "{at}: \"{key}\" is kept without effect: {why}"),
             What::Repeated => write!(f, "{at}: \"{key}\" was set before; this line counts"),
             What::Unknown(None) => write!(f, "{at}: unknown key \"{key}\""),
             What::Unknown(Some(near)) => {
@@ -238,9 +226,6 @@ pub fn apply<T: Settings>(
             value: property.value.escape_debug().to_string(),
             expected,
         })?;
-        if let Some(why) = known.pending {
-            warn(What::Pending(why));
-        }
     }
     conf.check().map_err(|why| ConfigError::Contradiction { file: file.into(), why })?;
     Ok(warnings)

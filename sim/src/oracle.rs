@@ -15,6 +15,7 @@
 //! | [`metadata`] | I15: acknowledged topics survive, offsets are never more than was committed |
 //! | [`retention`] | I20: only the oldest files go, and only those that may |
 //! | [`routes`] | I19: name servers list who lives, and not for long who does not |
+//! | [`timers`] | I13: what waits for its time is delivered, not early, and not twice for nothing |
 //!
 //! **The loss contract.** A kill loses nothing that was acknowledged. A power failure loses nothing
 //! that was acknowledged `Ok` under SYNC_FLUSH to a sender who waited, and nothing that lay below
@@ -37,6 +38,7 @@ pub mod order;
 pub mod promises;
 pub mod retention;
 pub mod routes;
+pub mod timers;
 
 use std::collections::BTreeMap;
 
@@ -65,6 +67,8 @@ pub struct Oracles {
     pub metadata: metadata::Metadata,
     /// What may be gone.
     pub retention: retention::Retention,
+    /// What waits for its time.
+    pub timers: timers::Timers,
 }
 
 impl Oracles {
@@ -76,6 +80,7 @@ impl Oracles {
             delivery: delivery::Delivery::default(),
             locks: locks::Locks::default(),
             metadata: metadata::Metadata::default(),
+            timers: timers::Timers::new(ledger.clone()),
             retention: retention::Retention::new(keeping, file_len, ledger),
         }
     }
@@ -87,6 +92,7 @@ impl Oracles {
             self.delivery.follow(fact, history)?;
             self.locks.follow(*now, fact)?;
             self.metadata.follow(fact, history);
+            self.timers.follow(fact);
         }
         self.read = history.len();
         Ok(())
@@ -106,6 +112,7 @@ impl Oracles {
         for (broker, image) in images {
             self.promises.check(broker, image, history, self.retention.floor(broker))?;
             self.delivery.check(broker, image)?;
+            self.timers.check(broker, image, history)?;
             light::check(broker, image, history)?;
             order::check(broker, image, history)?;
         }

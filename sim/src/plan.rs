@@ -84,6 +84,8 @@ pub struct StoreShape {
     pub sync_flush: bool,
     /// Between two syncs of an asynchronous flush.
     pub flush_interval_us: u64,
+    /// Between two saves of how far groups, and delayed messages, are.
+    pub save_us: u64,
     /// Bytes of the transient store pool; 0: there is none. Asynchronous flush only, and not in
     /// ring 2.
     pub pool: u32,
@@ -105,6 +107,8 @@ pub struct Work {
     pub think_max_us: u64,
     /// Is there a topic of inner batches?
     pub inner_batches: bool,
+    /// Messages that are to wait for their time, per mille.
+    pub delayed: u32,
 }
 
 /// What links do. Rates are per mille of the bursts of bytes that pass a link.
@@ -207,6 +211,8 @@ impl Plan {
         plan.store.pool = if plan.store.sync_flush { 0 } else { pool };
         plan.pair_keep = Keeping::draw_for_copies(choose);
         plan.pair_names = Names::draw(choose);
+        plan.work.delayed = *pick(choose, &[0, 0, 100, 800], "plan.delayed");
+        plan.store.save_us = *pick(choose, &[5_000_000, 200_000], "plan.save");
         plan
     }
 
@@ -261,6 +267,11 @@ impl StoreShape {
         (self.pool > 0).then_some((self.pool as usize, pace))
     }
 
+    /// Between two saves of how far groups, and delayed messages, are.
+    pub fn save_every(&self) -> Duration {
+        Duration::from_micros(self.save_us)
+    }
+
     /// How a broker with these flushes.
     pub fn flush(&self, least_pages: u32) -> FlushPolicy {
         if self.sync_flush {
@@ -311,6 +322,7 @@ impl StoreShape {
             light_queues: 0,
             sync_flush: choose.chance(600, "plan.sync_flush"),
             flush_interval_us: *pick(choose, &[10_000, 500_000], "plan.flush_interval"),
+            save_us: 5_000_000,
             pool: 0,
         }
     }
@@ -325,6 +337,7 @@ impl Work {
             body_max: *pick(choose, &[16, 200, 2000], "plan.body_max"),
             think_max_us: *pick(choose, &[0, 1000, 50_000], "plan.think_max"),
             inner_batches: false,
+            delayed: 0,
         }
     }
 }

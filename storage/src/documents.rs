@@ -121,6 +121,10 @@ pub struct DelayOffsetTable {
     pub data_version: DataVersion,
     /// The next offset to deliver, by delay level: level 1 is queue 0 of the schedule topic.
     pub offset_table: BTreeMap<i32, i64>,
+    /// What our masters tell slaves besides, and is in no file: below this position of the log lies
+    /// everything that was delivered by then. Apache's read over it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_end: Option<u64>,
 }
 
 #[cfg(test)]

@@ -188,7 +188,8 @@ impl<D: Disk> Broker<D> {
             StateKind::Groups => GroupTable::parse(json).map(|table| self.groups.follow(table)),
             StateKind::Offsets => OffsetTable::parse(json).map(|table| self.take_offsets(&table)),
             StateKind::DelayOffsets => {
-                DelayOffsetTable::parse(json).map(|table| self.delays.follow(&table))
+                let written = self.store.written().end();
+                DelayOffsetTable::parse(json).map(|table| self.delays.follow(&table, written))
             }
             StateKind::RequestModes => Ok(()),
         };
@@ -248,7 +249,7 @@ impl<D: Disk> Broker<D> {
             StateKind::Topics => (self.topics.iter().count(), state::topics_json(&self.topics)),
             StateKind::Groups => (self.groups.table().len(), state::groups_json(&self.groups)),
             StateKind::Offsets => (0, state::offsets_json(&self.offsets)),
-            StateKind::DelayOffsets => (0, self.delays.document().to_json()),
+            StateKind::DelayOffsets => (0, self.delays.told().to_json()),
             StateKind::RequestModes => (0, NO_MODES.into()),
         };
         let is_of_topics = kind == StateKind::Topics;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use hotfire_storage::position::Confirmed;
+use hotfire_storage::record::properties::SCHEDULE_TOPIC;
 use hotfire_storage::seam::Disk;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::Now;
@@ -23,7 +24,7 @@ use super::ready::Readiness;
 use super::send::Parked;
 use super::unique::UniqueKeys;
 use super::waiters::Waiters;
-use super::{Broker, OpenError, SCAN_EVERY, SYNC_QUEUES_EVERY, Timers, disk_use, state};
+use super::{Broker, OpenError, Role, SCAN_EVERY, SYNC_QUEUES_EVERY, Timers, disk_use, state};
 use crate::flush::Flush;
 use crate::ha::master::Source;
 use crate::retention::{LogAtStart, Retention};
@@ -48,7 +49,7 @@ impl<D: Disk> Broker<D> {
         now: Now,
         watch: &mut dyn Watch,
     ) -> Result<(Self, Opened), OpenError> {
-        let state::State { mut topics, groups, mut offsets, delays } =
+        let state::State { mut topics, groups, mut offsets, mut delays } =
             state::load(&mut disk, &config, now)?;
         let is_batch = |topic: &str| topics.is_batch(topic);
         let (mut store, opened) = Store::open_watched(disk, settings, is_batch, watch)?;
@@ -57,6 +58,14 @@ impl<D: Disk> Broker<D> {
             store.declare_batch(name, topic.is_batch());
         }
         offsets.clamp(|of| store.queue(&of.topic, of.queue).map(|range| range.max));
+        if let Role::Master(_) = config.role {
+            let waiting = store.queues().filter(|(topic, ..)| *topic == SCHEDULE_TOPIC);
+            let waiting = waiting.map(|(_, queue, range)| (queue, range));
+            if delays.begin(waiting, store.written().end(), now.wall) {
+                state::save_delays(store.disk_mut(), &delays)
+                    .map_err(hotfire_storage::OpenError::from)?;
+            }
+        }
         let machines = Machines::new(&config, &store, now);
         let mut rng = Pcg64Mcg::seed_from_u64(config.seed);
         let broker = Self {

@@ -244,7 +244,7 @@ impl<D: Disk> Broker<D> {
         Pulled { status, code, next: QueueOffset::new(next), min, max, suggest: 0, spans }
     }
 
-    fn points_at_record(&self, span: Span) -> bool {
+    pub(super) fn points_at_record(&self, span: Span) -> bool {
         self.store.record(span.at).is_some_and(|record| record.size() == span.len)
     }
 
@@ -272,8 +272,14 @@ impl<D: Disk> Broker<D> {
         let confirmed = self.confirmed;
         while let Some(wake) = self.arrivals.next(confirmed) {
             match wake {
-                Wake::All => self.wake_where(Holds::take_all),
-                Wake::Queue(queue) => self.wake(&queue),
+                Wake::All => {
+                    self.delay_arrived(None);
+                    self.wake_where(Holds::take_all);
+                }
+                Wake::Queue(queue) => {
+                    self.delay_arrived(Some(&queue));
+                    self.wake(&queue);
+                }
             }
         }
     }

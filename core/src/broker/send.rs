@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use hotfire_storage::position::{Physical, Span};
-use hotfire_storage::record::properties::{self, INNER_NUM, UNIQ_KEY};
+use hotfire_storage::record::properties::{self, DELAY, INNER_NUM, UNIQ_KEY};
 use hotfire_storage::record::{Draft, SysFlag};
 use hotfire_storage::seam::Disk;
 use hotfire_storage::text::Text;
@@ -18,25 +18,23 @@ use hotfire_storage::time::{Mono, Now, Wall};
 use hotfire_storage::{AppendError, Appended};
 use rand::RngExt;
 
+use super::delays::DelayLevel;
 use super::names::{self, Refusal};
 use super::waiters::Awaited;
-use super::{Broker, Effect};
+use super::{Broker, Effect, deliver};
 use crate::domain::{BrokerResponse, Caller, Code, Positions, QueueRef, Send, SendStatus, Sent};
 
 const WAIT: &str = "WAIT";
 /// Properties that ask for what this broker does not do yet: to ignore them would deliver a
 /// message too early, or a half message at all.
-const NOT_YET: [(&str, &str); 5] = [
-    ("TRAN_MSG", "transaction messages"),
-    ("DELAY", "delay levels"),
-    ("TIMER_DELAY_SEC", "timed messages"),
-    ("TIMER_DELAY_MS", "timed messages"),
-    ("TIMER_DELIVER_MS", "timed messages"),
-];
+const NOT_YET: [&str; 4] = {
+    let [a, b, c] = deliver::TIMERS;
+    ["TRAN_MSG", a, b, c]
+};
 /// What a send is looked through for before it is taken.
-const LOOKED_FOR: [&str; 3 + NOT_YET.len()] = {
-    let [a, b, c, d, e] = NOT_YET;
-    [UNIQ_KEY, WAIT, INNER_NUM, a.0, b.0, c.0, d.0, e.0]
+const LOOKED_FOR: [&str; 4 + NOT_YET.len()] = {
+    let [a, b, c, d] = NOT_YET;
+    [UNIQ_KEY, WAIT, INNER_NUM, DELAY, a, b, c, d]
 };
 /// How long a send waits for room before the client is told to try elsewhere.
 const PARK_MAX: Duration = Duration::from_secs(3);
@@ -55,6 +53,8 @@ struct Said {
     unique_key: Option<Text>,
     /// Does its sender want more than that it is written?
     waits: bool,
+    /// How long it is to wait before it is delivered.
+    delay: Option<DelayLevel>,
 }
 
 /// Sends that cannot be appended yet: their topic is not ready, or the next file is not there.
@@ -68,7 +68,7 @@ pub(super) struct Parked {
 }
 
 impl Parked {
-    fn must_wait(&self, topic: &str) -> bool {
+    pub(super) fn must_wait(&self, topic: &str) -> bool {
         self.topics.contains(topic)
     }
 
@@ -145,26 +145,46 @@ impl<D: Disk> Broker<D> {
         super::topics::check_queue(&send.to, topic.read_queues.max(topic.write_queues))?;
         send.to.topic = topic.name;
         let found = properties::find_all(send.properties.as_bytes(), LOOKED_FOR);
-        let [unique_key, wait, inner, not_yet @ ..] = found;
+        let [unique_key, wait, inner, delay, not_yet @ ..] = found;
         if SysFlag::from_bits(send.sys_flag).has(SysFlag::INNER_BATCH) || inner.is_some() {
             let remark = "whether messages are stored as one, and how many, is for the broker to \
                           say: send a batch to a topic with queue.type=BatchCQ";
             return Err((Code::MessageIllegal, remark.to_owned()));
         }
-        for ((property, what), asked) in NOT_YET.into_iter().zip(not_yet) {
-            if asked.is_some_and(|value| !matches!(value, b"0" | b"false")) {
-                let remark = format!("{property}: {what} are not served by this broker yet");
+        let delay = delay.map_or(Ok(None), |level| self.delay_asked(send, level))?;
+        for (property, asked) in NOT_YET.into_iter().zip(not_yet) {
+            // A delay level counts for more than a time.
+            let counts = delay.is_none() || !deliver::TIMERS.contains(&property);
+            if counts && asked.is_some_and(|value| !matches!(value, b"0" | b"false")) {
+                let remark = format!("{property} is not served by this broker yet");
                 return Err((Code::MessageIllegal, remark));
             }
         }
         let unique_key = unique_key.and_then(|key| str::from_utf8(key).ok());
         let unique_key = unique_key.map(|key| send.properties.share(key));
-        Ok((Said { unique_key, waits: wait != Some(b"false") }, topic.since))
+        Ok((Said { unique_key, waits: wait != Some(b"false"), delay }, topic.since))
+    }
+
+    /// The delay level that a send asks for.
+    fn delay_asked(&self, send: &Send, level: &[u8]) -> Result<Option<DelayLevel>, Refusal> {
+        let levels = self.store.settings().delay_levels.len();
+        let illegal = |remark| Err((Code::MessageIllegal, remark));
+        let asked = str::from_utf8(level).map_err(drop);
+        match asked.and_then(|level| DelayLevel::asked(level, levels)) {
+            Ok(Some(_)) if send.batch => {
+                illegal("messages of a batch cannot be delayed: send them one by one".to_owned())
+            }
+            Ok(level) => Ok(level),
+            Err(()) => illegal(format!(
+                "DELAY={:?} is no delay level: 1 to {levels} are, and 0 for none",
+                String::from_utf8_lossy(level)
+            )),
+        }
     }
 
     /// Unconfirmed records count whether somebody waits for them or not: one-way sends too must
     /// not outrun a disk that hangs.
-    fn refuse_if_overloaded(&self) -> Result<(), Refusal> {
+    pub(super) fn refuse_if_overloaded(&self) -> Result<(), Refusal> {
         let most = self.config.limits.waiting_sends;
         let with = |unflushed: usize| unflushed.max(self.waiters.len()) + self.parked.len();
         if with(self.arrivals.most_behind()) < most {
@@ -183,7 +203,7 @@ impl<D: Disk> Broker<D> {
 
     /// Does somebody wait to whom such a send must not be preferred, or is the change of the table
     /// that made its topic not relied on yet?
-    fn must_wait(&self, topic: &str, since: i64) -> bool {
+    pub(super) fn must_wait(&self, topic: &str, since: i64) -> bool {
         self.parked.must_wait(topic) || since > self.ready_upto()
     }
 
@@ -236,14 +256,15 @@ impl<D: Disk> Broker<D> {
             Tried::NoRoom => self.park(ParkedSend { caller, send, said, deadline }),
             Tried::Refused((code, remark)) => self.refuse(caller, code, remark),
             Tried::Stored(appended, sent, lights) => {
-                self.arrived(send.to, &appended, lights);
+                let to = said.delay.map_or(send.to, DelayLevel::queue);
+                self.arrived(to, &appended, lights);
                 self.stored(now, caller, said.waits, &appended, sent);
             }
         }
     }
 
     /// Pulls on the message's queue, and on its light queues, wake once it may be seen.
-    fn arrived(&mut self, to: QueueRef, appended: &Appended, lights: Vec<Text>) {
+    pub(super) fn arrived(&mut self, to: QueueRef, appended: &Appended, lights: Vec<Text>) {
         let end = appended.span.end();
         self.arrivals.push(end, to);
         for topic in lights {
@@ -270,7 +291,13 @@ impl<D: Disk> Broker<D> {
     }
 
     fn append(&mut self, wall: Wall, caller: &Caller, send: &Send, said: &Said) -> Tried {
-        let raw = send.properties.as_bytes();
+        let waiting = said
+            .delay
+            .map(|level| (level.queue(), deliver::waiting(level, &send.to, &send.properties)));
+        let (to, raw) = match &waiting {
+            Some((queue, properties)) => (queue, properties.as_bytes()),
+            None => (&send.to, send.properties.as_bytes()),
+        };
         let made;
         let (key, property) = if let Some(key) = &said.unique_key {
             (key.clone(), &b""[..])
@@ -282,8 +309,8 @@ impl<D: Disk> Broker<D> {
         let stamp = self.stamp.clone();
         let pieces = [raw, separator, stamp.as_bytes(), property];
         let draft = Draft {
-            topic: &send.to.topic,
-            queue_id: send.to.queue,
+            topic: &to.topic,
+            queue_id: to.queue,
             flag: send.flag,
             sys_flag: SysFlag::from_bits(send.sys_flag),
             born: send.born,
@@ -294,6 +321,11 @@ impl<D: Disk> Broker<D> {
             body: &send.body,
             properties: &pieces,
         };
+        // Where it belongs its topic's name may be longer, and then there must be room for that.
+        let belongs = Draft { topic: &send.to.topic, ..draft };
+        if let Some(why) = waiting.as_ref().and_then(|_| self.store.check_draft(&belongs).err()) {
+            return Tried::Refused((Code::MessageIllegal, why.to_string()));
+        }
         let mut spans = Vec::new();
         let inner_batch =
             send.batch && said.unique_key.is_some() && self.topics.is_batch(&send.to.topic);
@@ -318,7 +350,8 @@ impl<D: Disk> Broker<D> {
                     transaction_id: key,
                     inner_batch,
                 };
-                Tried::Stored(appended, sent, self.light_queues(send))
+                let lights = if waiting.is_some() { Vec::new() } else { self.light_queues(send) };
+                Tried::Stored(appended, sent, lights)
             }
             Err(None) => Tried::NoRoom,
             Err(Some(refusal)) => Tried::Refused(refusal),

@@ -82,24 +82,28 @@ fn document<D: Disk, T: Document>(disk: &mut D, path: &str) -> Result<Option<T>,
     Ok(Some(T::parse(&bytes).expect("the loader only returns what parses")))
 }
 
-/// Everything, now: the end of an orderly stop.
+/// Everything but what speaks of the log, now: an orderly stop.
 pub(super) fn save_all<D: Disk>(
     disk: &mut D,
     topics: &Topics,
     groups: &Groups,
     offsets: &Offsets,
-    delays: &Delays,
 ) -> Result<(), Fault> {
-    let kept = delays.is_kept().then(|| (DELAY_OFFSETS, delays.document().to_json()));
     let files = [
         (TOPICS, topics_json(topics)),
         (GROUPS, groups_json(groups)),
         (offsets.path(), offsets_json(offsets)),
     ];
-    for (path, bytes) in files.into_iter().chain(kept) {
+    for (path, bytes) in files {
         disk.perform(Op::Replace { path, bytes: &bytes })?;
     }
     Ok(())
+}
+
+/// How far delayed messages are delivered, now.
+pub(super) fn save_delays<D: Disk>(disk: &mut D, delays: &Delays) -> Result<(), Fault> {
+    let bytes = delays.document().to_json();
+    disk.perform(Op::Replace { path: DELAY_OFFSETS, bytes: &bytes }).map(drop)
 }
 
 pub(super) fn topics_json(topics: &Topics) -> Vec<u8> {

@@ -1,5 +1,6 @@
 mod acting;
 mod delays;
+mod delivery;
 mod ha;
 mod pool;
 mod query;

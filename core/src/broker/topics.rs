@@ -249,6 +249,24 @@ impl Topics {
         Ok(Target::of(name.clone(), topic))
     }
 
+    /// The queue to which a message goes that has waited for its time, and since which change of
+    /// the table its topic is what it is. A topic that is not in the table any more comes back, and
+    /// a queue that is none any more is replaced: the message was acknowledged.
+    pub(super) fn for_delivery(&mut self, wall: Wall, to: &QueueRef) -> (QueueRef, i64) {
+        if self.get(&to.topic).is_none() {
+            let needed = u32::try_from(to.queue).map_or(1, |queue| queue.saturating_add(1));
+            let topic = Topic::new(needed.min(self.max_queues), READ | WRITE);
+            tracing::warn!(topic = %to.topic, "a delayed message's topic is made anew");
+            self.put(wall, &to.topic, topic);
+        }
+        let topic = self.get(&to.topic).expect("made above");
+        let queues = topic.read_queues.max(1);
+        let queue = u32::try_from(to.queue).map_or(0, |queue| queue % queues);
+        let queue = i32::try_from(queue).expect("it is less than before");
+        let name = self.name(&to.topic).unwrap_or(&to.topic).clone();
+        (QueueRef { topic: name, queue }, topic.since)
+    }
+
     fn templated(&self, send: &Send) -> Result<Topic, Refusal> {
         let name = &send.to.topic;
         if name.starts_with(names::RETRY_PREFIX) {

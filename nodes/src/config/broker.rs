@@ -392,8 +392,7 @@ const KEYS: &[Key<BrokerConf>] = &[
         whole(1..=15 << 20),
         "Largest body in bytes; a frame ends at 16 MiB."
     ),
-    row!("messageDelayLevel", delay_levels, value::delays, "Delays of the levels, from 1.")
-        .pending("delayed messages are not implemented yet"),
+    row!("messageDelayLevel", delay_levels, value::delays, "Delays of the levels, from 1."),
     row!("longPollingEnable", long_polling, switch, "Hold a pull that finds nothing."),
     row!(
         "shortPollingTimeMills",

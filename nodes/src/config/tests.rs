@@ -149,9 +149,7 @@ fn section<T: Settings + Default>(page: &mut String) {
     for key in keys::<T>() {
         let default = key.default.map_or_else(|| format!("`{}`", (key.show)(&conf)), Into::into);
         let default = if default == "``" { "none".into() } else { default };
-        let pending =
-            key.pending.map_or(String::new(), |why| format!(" *Kept without effect: {why}.*"));
-        let _ = writeln!(page, "| `{}` | {default} | {}{pending} |", key.name, key.meaning);
+        let _ = writeln!(page, "| `{}` | {default} | {} |", key.name, key.meaning);
     }
     page.push_str("\nKnown from Apache and ignored with a warning:");
     let mut names: Vec<_> = ignored_names::<T>().collect();

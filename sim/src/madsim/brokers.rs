@@ -201,11 +201,12 @@ pub(super) fn durable_end(berth: &Berth, broker: &Text, history: &History) -> u6
     let image = Image::read(&berth.medium().durable());
     let mut end = image.end;
     for (topic, queue, records) in image.queues() {
+        let lane = Lane { broker: broker.clone(), topic: topic.clone(), queue };
         for placed in records.values() {
-            let sent = placed.id.and_then(|id| history.messages().get(&id)).is_some_and(|made| {
-                let Lane { broker: at, topic: to, queue: of } = &made.lane;
-                (at, to, *of) == (broker, topic, queue) && made.body == placed.body
-            });
+            let sent = placed
+                .id
+                .and_then(|id| history.messages().get(&id))
+                .is_some_and(|made| made.goes_to(&lane) && made.body == placed.body);
             end = if sent { end } else { end.min(placed.at) };
         }
     }
@@ -237,6 +238,7 @@ fn config(world: &World, host: &Host, life: u32) -> BrokerConfig {
     config.role = role(world, host);
     config.default_topic_queues = plan.cluster.queues;
     config.retention = plan.keep.policy();
+    config.save_offsets_every = plan.store.save_every();
     config.name_servers = world.names.len();
     config.light_queues = plan.store.light_queues > 0;
     config.seed = u64::from(life);

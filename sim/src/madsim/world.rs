@@ -315,6 +315,7 @@ fn guests(run: &Run, judge: &mut Judge) -> Guests {
             topics: topics.clone(),
             creates: creates.clone().filter(|_| number == 0),
             lights: plan.store.lights(),
+            delayed: work.delayed,
             queues: plan.cluster.queues,
             messages: work.sends / work.producers,
             body_max: work.body_max,

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hotfire_storage::record::properties::SCHEDULE_TOPIC;
 use hotfire_storage::text::Text;
 
 use super::Verdict;
@@ -95,7 +96,9 @@ impl Delivery {
     /// The first message of a store that a group has not consumed and could not skip.
     pub fn missing(&self, broker: &Text, image: &Image) -> Option<String> {
         let none = Progress::default();
-        for (topic, queue, messages) in image.queues() {
+        // Nobody consumes what waits for its time: it comes to its own queue.
+        let queues = image.queues().filter(|(topic, ..)| **topic != SCHEDULE_TOPIC);
+        for (topic, queue, messages) in queues {
             let lane = Lane { broker: broker.clone(), topic: topic.clone(), queue };
             for (group, lanes) in &self.groups {
                 let progress = lanes.get(&lane).unwrap_or(&none);

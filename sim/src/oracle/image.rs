@@ -17,6 +17,8 @@ pub struct Placed {
     pub at: u64,
     /// Its bytes.
     pub size: u32,
+    /// When it was stored, in milliseconds by the broker's clock.
+    pub stored: i64,
     /// Which message, if it is one of ours.
     pub id: Option<Id>,
     /// Its body.
@@ -134,7 +136,7 @@ impl Image {
     fn place(&mut self, record: &Record<'_>) {
         let placed = |id, body| {
             let body = Bytes::copy_from_slice(body);
-            Placed { at: record.at, size: record.size, id, body }
+            Placed { at: record.at, size: record.size, stored: record.stored, id, body }
         };
         let key = (Text::from(record.topic), record.queue);
         for ((id, body), offset) in record.messages().into_iter().zip(record.offset..) {

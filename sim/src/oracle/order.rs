@@ -11,15 +11,16 @@ use super::Verdict;
 use super::image::Image;
 use crate::ring::Violation;
 use crate::workload::history::History;
-use crate::workload::message::Id;
+use crate::workload::message::{Id, Lane};
 
 /// The last number of each producer, in one queue.
 #[derive(Default)]
 struct Last {
     /// Of what it waited for before it went on.
     waited: BTreeMap<u32, u64>,
-    /// Of what each of its connections brought.
-    brought: BTreeMap<(u32, u64), u64>,
+    /// Of what each of its connections brought for each topic: of those that wait for their time
+    /// there are several, and what is for one may be held until that is ready.
+    brought: BTreeMap<(u32, u64, Option<Text>), u64>,
 }
 
 impl Last {
@@ -32,7 +33,8 @@ impl Last {
             before = self.waited.insert(id.producer, made.sequence).unwrap_or(0);
         }
         if let Some(connection) = history.connection(id).filter(|_| !was_repeated) {
-            let brought = self.brought.insert((id.producer, connection), made.sequence);
+            let topic = made.belongs.as_ref().map(|lane| lane.topic.clone());
+            let brought = self.brought.insert((id.producer, connection, topic), made.sequence);
             before = before.max(brought.unwrap_or(0));
         }
         if before < made.sequence { Ok(()) } else { Err((made.sequence, before)) }
@@ -43,8 +45,12 @@ impl Last {
 pub fn check(broker: &Text, image: &Image, history: &History) -> Verdict {
     for (topic, queue, messages) in image.queues() {
         let (mut last, mut seen) = (Last::default(), BTreeSet::new());
+        let lane = Lane { broker: broker.clone(), topic: topic.clone(), queue };
+        // Those that have waited for their time come when they come.
+        let was_sent = |id: &Id| history.messages().get(id).is_none_or(|made| made.lane == lane);
         for (offset, placed) in messages {
-            let Some(id) = placed.id.filter(|id| seen.insert(*id)) else { continue };
+            let id = placed.id.filter(|id| was_sent(id) && seen.insert(*id));
+            let Some(id) = id else { continue };
             // A repetition may lie there whose first occurrence was deleted.
             if image.start > 0 && history.was_repeated(id) {
                 continue;

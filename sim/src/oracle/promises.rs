@@ -68,7 +68,7 @@ impl Promises {
             Fact::Consumed { life, lane, offset, at, id, body, .. } => {
                 let known = id.and_then(|id| history.messages().get(&id).map(|made| (id, made)));
                 let Some((id, _)) =
-                    known.filter(|(_, made)| made.lane == *lane && made.body == *body)
+                    known.filter(|(_, made)| made.goes_to(lane) && made.body == *body)
                 else {
                     let detail = format!("{lane} offset {offset}: {id:?}, position {at}");
                     return Err(Violation::new("nothing is consumed that was not sent", detail));

@@ -25,6 +25,15 @@ pub struct Message {
     pub light: Vec<Text>,
     /// Does its sender wait for the promise of the broker's policy?
     pub promised: bool,
+    /// The queue to which it goes once it has waited for its time in the one above.
+    pub belongs: Option<Lane>,
+}
+
+impl Message {
+    /// Is this a queue of its?
+    pub fn goes_to(&self, lane: &Lane) -> bool {
+        self.lane == *lane || self.belongs.as_ref() == Some(lane)
+    }
 }
 
 /// Something that happened.

@@ -116,6 +116,8 @@ pub struct Record<'a> {
     pub offset: u64,
     /// Its own position.
     pub at: u64,
+    /// When it was stored, in milliseconds by the broker's clock.
+    pub stored: i64,
     /// Topic.
     pub topic: &'a str,
     /// Body.
@@ -197,7 +199,8 @@ fn record(bytes: &[u8]) -> Option<Record<'_>> {
     let sys_flag = u32::from_be_bytes(take(&mut rest)?);
     let (born_v6, store_v6) = (sys_flag & 0x10 != 0, sys_flag & 0x20 != 0);
     slice(&mut rest, 8 + if born_v6 { 20 } else { 8 })?;
-    slice(&mut rest, 8 + if store_v6 { 20 } else { 8 })?;
+    let stored = i64::from_be_bytes(take(&mut rest)?);
+    slice(&mut rest, if store_v6 { 20 } else { 8 })?;
     slice(&mut rest, 4 + 8)?;
     let len = u32::from_be_bytes(take(&mut rest)?) as usize;
     let body = slice(&mut rest, len)?;
@@ -218,6 +221,7 @@ fn record(bytes: &[u8]) -> Option<Record<'_>> {
         queue,
         offset,
         at,
+        stored,
         topic,
         body,
         id,

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use hotfire_core::domain::{
     BrokerRequest, BrokerResponse, CreateTopic, Positions, QueueRef, Send, Sent,
 };
+use hotfire_storage::record::properties::SCHEDULE_TOPIC;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::{Mono, Wall};
 
@@ -27,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// What a record has besides its body and topic, at most, in the records made here.
 const RECORD_REST: u32 = 470;
 
+/// What messages of the first delay levels wait.
+pub const DELAYS_MS: [i64; 3] = [1_000, 5_000, 10_000];
+
 /// The topic whose batches are stored as they are.
 pub const BATCH_TOPIC: &str = "topic-batch";
 
@@ -41,6 +45,8 @@ pub struct Order {
     pub creates: Option<Text>,
     /// Light queues that messages may name; none for none.
     pub lights: Vec<Text>,
+    /// Messages that are to wait for their time, per mille.
+    pub delayed: u32,
     /// Queues of a topic.
     pub queues: u32,
     /// Messages.
@@ -82,6 +88,8 @@ struct Job {
     /// The light queues that each message names.
     lights: Vec<Vec<Text>>,
     lane: Lane,
+    /// Where they belong once they have waited.
+    belongs: Option<Lane>,
     oneway: bool,
     wait: bool,
     batch: bool,
@@ -220,12 +228,14 @@ impl Producer {
         self.next_send = now.after(Duration::from_micros(dice.below(think + 1, "work.think")));
         let kind = dice.below(10, "work.kind");
         let (batch, oneway, wait) = (kind == 1 || kind == 2, kind == 3, kind != 4);
+        let Some((lane, belongs)) = self.choose_delay(lane, batch, dice) else { return };
         let count = if batch { dice.range(1, 5, "work.batch") } else { 1 };
         let mut job = Job {
             ids: Vec::new(),
             bodies: Vec::new(),
             lights: Vec::new(),
             lane: lane.clone(),
+            belongs: belongs.clone(),
             oneway,
             wait,
             batch,
@@ -249,8 +259,10 @@ impl Producer {
             let sequence = *sequence;
             let promised = wait && !oneway;
             let light = self.choose_lights(&lane, dice);
-            let (lane, promised_body) = (lane.clone(), body.clone());
-            let made = Message { lane, sequence, oneway, body: promised_body, light, promised };
+            let (lane, belongs) = (lane.clone(), belongs.clone());
+            let (made_body, body) = (body.clone(), body);
+            let made =
+                Message { lane, sequence, oneway, body: made_body, light, promised, belongs };
             job.lights.push(made.light.clone());
             history.made(id, made);
             job.ids.push(id);
@@ -259,10 +271,30 @@ impl Producer {
         self.jobs.push(job);
     }
 
+    /// Is the next message to wait? Then it lies in its level's queue before it comes to its own;
+    /// `None`: the producer waits for what it sent there before.
+    fn choose_delay(
+        &self,
+        lane: Lane,
+        is_batch: bool,
+        dice: &mut Stream,
+    ) -> Option<(Lane, Option<Lane>)> {
+        let may = self.order.delayed > 0 && !is_batch && lane.topic != BATCH_TOPIC;
+        if !may || !dice.chance(self.order.delayed, "work.delayed") {
+            return Some((lane, None));
+        }
+        let queue = i32::try_from(dice.index(DELAYS_MS.len(), "work.delay")).expect("few");
+        let topic = Text::from_static(SCHEDULE_TOPIC);
+        let waits = Lane { broker: lane.broker.clone(), topic, queue };
+        let is_free = !self.jobs.iter().any(|job| job.lane == waits);
+        is_free.then_some((waits, Some(lane)))
+    }
+
     /// Light queues for the next message, in any order. Inner batches have none.
     fn choose_lights(&self, lane: &Lane, dice: &mut Stream) -> Vec<Text> {
         let lights = &self.order.lights;
-        if lights.is_empty() || lane.topic == BATCH_TOPIC || dice.chance(500, "work.plain") {
+        let has_none = lane.topic == BATCH_TOPIC || lane.topic == SCHEDULE_TOPIC;
+        if lights.is_empty() || has_none || dice.chance(500, "work.plain") {
             return Vec::new();
         }
         let first = dice.index(lights.len(), "work.light");
@@ -319,10 +351,13 @@ impl Producer {
             // The batch has a key of its own, as real producers give it.
             (message::batch(&messages, job.wait), message::properties(job.ids[0], job.wait))
         } else {
-            let properties = message::properties(job.ids[0], job.wait);
+            let level = job.belongs.as_ref().map(|_| job.lane.queue + 1);
+            let delay = level.map(|level| format!("DELAY\u{1}{level}\u{2}")).unwrap_or_default();
+            let properties = message::properties(job.ids[0], job.wait) + &delay;
             (job.bodies[0].clone(), properties + &message::light_properties(&job.lights[0]))
         };
-        let to = QueueRef { topic: job.lane.topic.clone(), queue: job.lane.queue };
+        let lane = job.belongs.as_ref().unwrap_or(&job.lane);
+        let to = QueueRef { topic: lane.topic.clone(), queue: lane.queue };
         BrokerRequest::Send(Box::new(Send {
             default_queues: i32::try_from(self.order.queues).expect("few"),
             born: Wall::from_millis(i64::try_from(now.as_micros() / 1000).expect("runs are short")),

@@ -140,12 +140,12 @@ impl World<'_> {
             id: BrokerId::MASTER,
         };
         let host = SocketAddr::from(([10, 0, 0, u8::try_from(at).expect("few")], 10_911));
-        let flush = plan.store.staged_flush(1);
         let staged = plan.store.staging().map(|(bytes, _)| bytes);
         let settings = Settings { staged, ..plan.store.settings() };
         let config = BrokerConfig {
-            flush,
+            flush: plan.store.staged_flush(1),
             retention: self.retention_policy(),
+            save_offsets_every: plan.store.save_every(),
             name_servers: self.names.len(),
             default_topic_queues: plan.cluster.queues,
             light_queues: settings.light_queues,

@@ -85,6 +85,7 @@ impl World<'_> {
                 topics: topics.clone(),
                 creates: creates.clone().filter(|_| number == 0),
                 lights: plan.store.lights(),
+                delayed: work.delayed,
                 queues: plan.cluster.queues,
                 messages: work.sends / work.producers,
                 body_max: work.body_max,

@@ -167,8 +167,15 @@ impl Rig {
         let body = message::body(id, len);
         let sequence = u64::from(number) + 1;
         let light = Vec::new();
-        let made =
-            Message { lane, sequence, oneway: false, body: body.clone(), light, promised: true };
+        let made = Message {
+            lane,
+            sequence,
+            oneway: false,
+            body: body.clone(),
+            light,
+            promised: true,
+            belongs: None,
+        };
         self.history.made(id, made);
         let send = Send {
             default_queues: 1,

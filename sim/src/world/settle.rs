@@ -12,7 +12,7 @@ use super::faults::Death;
 use super::{Actor, World, stuck};
 use crate::choose::Choose;
 use crate::oracle::image::Image;
-use crate::oracle::{Verdict, derived, keys, light, metadata, routes};
+use crate::oracle::{Verdict, derived, keys, light, metadata, routes, timers};
 use crate::ring::Violation;
 use crate::workload::message::{Found, Lane, parse};
 
@@ -88,7 +88,10 @@ impl World<'_> {
 
     fn missing(&self) -> Option<String> {
         let images = self.images();
-        images.iter().find_map(|(broker, image)| self.oracles.delivery.missing(broker, image))
+        images.iter().find_map(|(broker, image)| {
+            let missing = self.oracles.delivery.missing(broker, image);
+            missing.or_else(|| timers::missing(image, &self.history))
+        })
     }
 
     fn stuck(&self) -> String {

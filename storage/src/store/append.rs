@@ -88,6 +88,11 @@ impl<D: Disk> Store<D> {
         self.append_all(wall, drafts, |span| spans.push(span))
     }
 
+    /// Could this be appended, given room? Says what is wrong with it otherwise.
+    pub fn check_draft(&self, draft: &Draft<'_>) -> Result<(), AppendError> {
+        self.check(std::slice::from_ref(draft)).map(|_| ())
+    }
+
     /// Completes what needs it, and appends.
     fn append_all(
         &mut self,

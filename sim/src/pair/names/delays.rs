@@ -1,6 +1,6 @@
-//! How far delayed messages are delivered. Nobody of the group delivers any: before each life of
-//! the master another broker has served its store, and left what it delivered in its table. Slaves
-//! are to have that table, all of it and nothing else, in the file where the next broker looks.
+//! How far delayed messages are delivered. Nobody here sends any: before each life of the master
+//! another broker has served its store, and left its table. Slaves are to have that table, all of
+//! it and nothing else, in the file where the next broker looks.
 
 use super::super::node::Node;
 use crate::ring::Violation;
@@ -8,12 +8,12 @@ use crate::ring::Violation;
 const FILE: &str = "config/delayOffset.json";
 
 /// The table before that life, as Apache's broker writes it. Its levels come and go, and its
-/// version is that of some lives.
+/// version is that of some lives. No message waits, so nothing is delivered.
 fn left(life: u32) -> String {
-    let (version, level, next) = (life / 3, 1 + life % 18, life * 7);
+    let (version, level) = (life / 3, 1 + life % 18);
     format!(
         "{{\n\t\"dataVersion\":{{\n\t\t\"counter\":{version},\n\t\t\"stateVersion\":0,\n\t\t\
-         \"timestamp\":{version}\n\t}},\n\t\"offsetTable\":{{\n\t\t{level}:{next}\n\t}}\n}}"
+         \"timestamp\":{version}\n\t}},\n\t\"offsetTable\":{{\n\t\t{level}:0\n\t}}\n}}"
     )
 }
 

@@ -1,0 +1,109 @@
+//! I13: what waits for its time is delivered where it belongs, once for each time that it was
+//! stored, and not before it is due by the clock of its broker.
+//!
+//! Excused: a broker that died delivers again what it delivered shortly before. Where a clock
+//! jumped nothing is said of what is early. What is deleted need not be delivered any more.
+
+use std::collections::BTreeMap;
+
+use hotfire_storage::record::properties::SCHEDULE_TOPIC;
+use hotfire_storage::text::Text;
+
+use super::Verdict;
+use super::image::{Image, Placed};
+use crate::ledger::{Ledger, Strike};
+use crate::ring::Violation;
+use crate::workload::history::{Fact, History};
+use crate::workload::message::{Id, Lane};
+use crate::workload::producer::DELAYS_MS;
+
+/// Who began how often.
+#[derive(Debug)]
+pub struct Timers {
+    ledger: Ledger,
+    lives: BTreeMap<Text, u32>,
+}
+
+/// A message that waits, or has waited, each time that it was stored.
+struct Waited<'a> {
+    id: Id,
+    belongs: &'a Lane,
+    delay: i64,
+    stored: Vec<&'a Placed>,
+}
+
+impl Timers {
+    /// Nobody began.
+    pub fn new(ledger: Ledger) -> Self {
+        Self { ledger, lives: BTreeMap::new() }
+    }
+
+    /// Takes a fact in.
+    pub fn follow(&mut self, fact: &Fact) {
+        if let Fact::Began { broker, .. } = fact {
+            *self.lives.entry(broker.clone()).or_default() += 1;
+        }
+    }
+
+    /// Judges a store in which nothing waits any more.
+    pub fn check(&self, broker: &Text, image: &Image, history: &History) -> Verdict {
+        if let Some(detail) = missing(image, history) {
+            return Err(Violation::new("what waits is delivered", format!("{broker}: {detail}")));
+        }
+        let died = self.lives.get(broker).is_some_and(|lives| *lives > 1);
+        let jumped = self.ledger.count(Strike::ClockJumped) > 0;
+        for waited in all(image, history) {
+            let delivered = delivered(image, &waited);
+            let Waited { id, belongs, delay, stored } = &waited;
+            if !died && image.start == 0 && delivered.len() > stored.len() {
+                let what =
+                    format!("{id} {} times in {belongs}, sent {}", delivered.len(), stored.len());
+                return Err(Violation::new("nothing is delivered twice", what));
+            }
+            let due = stored.iter().map(|placed| placed.stored + delay).min();
+            let early = delivered.iter().find(|placed| Some(placed.stored) < due);
+            if let Some(early) = early.filter(|_| !jumped && image.start == 0) {
+                let what = format!("{id} in {belongs}: {}, due {due:?}", early.stored);
+                return Err(Violation::new("nothing is delivered early", what));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A message that waits, and is not delivered.
+pub fn missing(image: &Image, history: &History) -> Option<String> {
+    all(image, history).find_map(|waited| {
+        // The last one that came must lie behind the last one that waited.
+        let last = waited.stored.last()?.at;
+        let delivered = delivered(image, &waited);
+        let is_there = delivered.len() >= waited.stored.len()
+            && delivered.last().is_some_and(|placed| placed.at > last);
+        let Waited { id, belongs, .. } = &waited;
+        (!is_there).then(|| format!("{id}, stored at {last}, is not in {belongs}"))
+    })
+}
+
+/// All that wait in a store, or have waited.
+fn all<'a>(image: &'a Image, history: &'a History) -> impl Iterator<Item = Waited<'a>> {
+    let queues = image.queues().filter(|(topic, ..)| **topic == SCHEDULE_TOPIC);
+    queues.flat_map(move |(_, queue, messages)| {
+        let mut waited: BTreeMap<Id, Waited<'a>> = BTreeMap::new();
+        for placed in messages.values() {
+            let made = placed.id.and_then(|id| Some((id, history.messages().get(&id)?)));
+            let belongs = made.and_then(|(id, made)| Some((id, made.belongs.as_ref()?)));
+            let Some((id, belongs)) = belongs else { continue };
+            let delay = DELAYS_MS[usize::try_from(queue).expect("a level's")];
+            let new = || Waited { id, belongs, delay, stored: Vec::new() };
+            waited.entry(id).or_insert_with(new).stored.push(placed);
+        }
+        waited.into_values()
+    })
+}
+
+/// Where a message that has waited lies, each time that it was delivered.
+fn delivered<'a>(image: &'a Image, waited: &Waited<'_>) -> Vec<&'a Placed> {
+    let Waited { id, belongs, .. } = waited;
+    let queue = image.queue(&belongs.topic, belongs.queue).into_iter();
+    queue.flat_map(BTreeMap::values).filter(|placed| placed.id == Some(*id)).collect()
+}
