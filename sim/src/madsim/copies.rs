@@ -320,10 +320,20 @@ impl Copies {
         Some(format!("{} lags: {}", slave.host.name, self.ends(&slave.host.group)))
     }
 
-    /// Does every slave end where its master does?
+    /// Does every slave end where its master does, and as it does? A stranger can be as long.
     pub(super) fn are_level(&self) -> bool {
-        let end = |slave: &Copy| self.masters[&slave.host.group].tail.end();
-        self.slaves.iter().all(|slave| slave.host.is_up() && slave.tail.end() == end(slave))
+        let is_level = |slave: &Copy| {
+            let (ours, theirs) = (&slave.tail, &self.masters[&slave.host.group].tail);
+            let end = theirs.end();
+            let last_file = |tail: &Tail| {
+                let (start, mut bytes) = tail.file(end.checked_sub(1)?)?;
+                bytes.truncate(usize::try_from(end - start).unwrap_or(usize::MAX));
+                Some(bytes)
+            };
+            let has_none = || ours.start() == end;
+            ours.end() == end && (has_none() || last_file(ours) == last_file(theirs))
+        };
+        self.slaves.iter().all(|slave| slave.host.is_up() && is_level(slave))
     }
 
     /// Slaves that have records, and none of them in common with their masters: what the two had
