@@ -112,7 +112,8 @@ impl Oracles {
         for (broker, image) in images {
             self.promises.check(broker, image, history, self.retention.floor(broker))?;
             self.delivery.check(broker, image)?;
-            self.timers.check(broker, image, history)?;
+            let floor = self.retention.passed_over(broker, image.end);
+            self.timers.check(broker, image, history, floor)?;
             light::check(broker, image, history)?;
             order::check(broker, image, history)?;
         }

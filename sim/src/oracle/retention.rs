@@ -46,6 +46,8 @@ struct Watch {
     /// When it last was an hour at which old files go.
     hour: Option<u64>,
     jumps: u64,
+    /// Is only its medium looked at, now and then?
+    is_sampled: bool,
 }
 
 /// The rules, and who follows them.
@@ -66,6 +68,17 @@ impl Retention {
     /// Below it, messages of this broker may be gone.
     pub fn floor(&self, broker: &Text) -> u64 {
         self.brokers.get(broker).map_or(0, |watch| watch.floor)
+    }
+
+    /// Below it, delayed messages of this broker, whose log ends at `end`, may have been passed
+    /// over: their file went, or was to go. One whose deletion failed is still on the medium, and
+    /// part of the log again after a start.
+    pub fn passed_over(&self, broker: &Text, end: u64) -> u64 {
+        let Some(watch) = self.brokers.get(broker) else { return 0 };
+        if watch.is_sampled && self.rules != Keeping::forever() {
+            return end.saturating_sub(1) / self.file_len * self.file_len;
+        }
+        watch.floor
     }
 
     /// A clock of the broker jumped.
@@ -173,6 +186,7 @@ impl Retention {
         let gone = start.saturating_sub(watch.start) / file_len;
         watch.start = watch.start.max(start);
         watch.floor = watch.floor.max(start);
+        watch.is_sampled = true;
         self.ledger
             .add(if was_full { Strike::LogFileForced } else { Strike::LogFileExpired }, gone);
         Ok(())

@@ -2,7 +2,8 @@
 //! stored, and not before it is due by the clock of its broker.
 //!
 //! Excused: a broker that died delivers again what it delivered shortly before. Where a clock
-//! jumped nothing is said of what is early. What is deleted need not be delivered any more.
+//! jumped nothing is said of what is early. What may be deleted need not be delivered, be it still
+//! there because the deletion failed.
 
 use std::collections::BTreeMap;
 
@@ -45,9 +46,9 @@ impl Timers {
         }
     }
 
-    /// Judges a store in which nothing waits any more.
-    pub fn check(&self, broker: &Text, image: &Image, history: &History) -> Verdict {
-        if let Some(detail) = missing(image, history) {
+    /// Judges a store in which nothing waits any more. Below `floor` messages may be passed over.
+    pub fn check(&self, broker: &Text, image: &Image, history: &History, floor: u64) -> Verdict {
+        if let Some(detail) = missing(image, history, floor) {
             return Err(Violation::new("what waits is delivered", format!("{broker}: {detail}")));
         }
         let died = self.lives.get(broker).is_some_and(|lives| *lives > 1);
@@ -71,16 +72,21 @@ impl Timers {
     }
 }
 
-/// A message that waits, and is not delivered.
-pub fn missing(image: &Image, history: &History) -> Option<String> {
+/// A message that waits from `floor` on, and is not delivered.
+pub fn missing(image: &Image, history: &History, floor: u64) -> Option<String> {
     all(image, history).find_map(|waited| {
+        let stored: Vec<u64> = waited.stored.iter().map(|placed| placed.at).collect();
+        let stored = &stored[stored.partition_point(|at| *at < floor)..];
         // The last one that came must lie behind the last one that waited.
-        let last = waited.stored.last()?.at;
+        let last = *stored.last()?;
         let delivered = delivered(image, &waited);
-        let is_there = delivered.len() >= waited.stored.len()
+        let is_there = delivered.len() >= stored.len()
             && delivered.last().is_some_and(|placed| placed.at > last);
         let Waited { id, belongs, .. } = &waited;
-        (!is_there).then(|| format!("{id}, stored at {last}, is not in {belongs}"))
+        let log = image.start..image.end;
+        let what =
+            || format!("{id}, stored at {last}, of {log:?} from {floor}, is not in {belongs}");
+        (!is_there).then(what)
     })
 }
 

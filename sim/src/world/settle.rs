@@ -90,7 +90,8 @@ impl World<'_> {
         let images = self.images();
         images.iter().find_map(|(broker, image)| {
             let missing = self.oracles.delivery.missing(broker, image);
-            missing.or_else(|| timers::missing(image, &self.history))
+            let floor = self.oracles.retention.passed_over(broker, image.end);
+            missing.or_else(|| timers::missing(image, &self.history, floor))
         })
     }
 
