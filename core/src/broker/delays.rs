@@ -199,6 +199,12 @@ impl Delays {
         }
     }
 
+    /// As a slave: the master is connected anew. What is not taken over yet may speak of a log that
+    /// it has lost meanwhile; it tells again.
+    pub(super) fn forget_pending(&mut self) {
+        self.pending = None;
+    }
+
     /// The log is durable below `flushed`.
     pub(super) fn settle(&mut self, flushed: Physical) {
         if let Some(pending) = self.pending.take_if(|pending| pending.upto <= flushed) {

@@ -228,6 +228,7 @@ impl<D: Disk> Broker<D> {
             (Ha::Slave(following), HaInput::Connected) => {
                 self.store.forget_unfinished();
                 self.follow.misses_nothing();
+                self.delays.forget_pending();
                 following.slave.connected(now.mono, own(&self.store, &self.flush));
             }
             (Ha::Slave(following), HaInput::Piece { at, bytes }) => {

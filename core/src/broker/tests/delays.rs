@@ -83,6 +83,18 @@ fn a_slave_takes_no_table_over_that_its_log_is_behind() {
     assert_eq!(kept(&slave), None);
 }
 
+/// The master lost the end of its log, and that table with it.
+#[test]
+fn a_table_that_waits_is_forgotten_when_the_master_comes_back() {
+    let mut slave = Rig::open(PlainDisk::default(), slave_config());
+    hears(&mut slave, 1, SAID.replacen('{', r#"{"logEnd":1000,"#, 1).leak());
+    hears(&mut slave, 2, SAID);
+    assert_eq!(told(&mut slave, 2), DelayOffsetTable::default(), "one at a time");
+    slave.broker.handle(at(3), Input::Ha(HaInput::Connected));
+    hears(&mut slave, 4, SAID);
+    assert_eq!(told(&mut slave, 4), parsed(SAID.as_bytes()));
+}
+
 #[test]
 fn a_damaged_table_falls_back_to_its_backup_or_keeps_the_broker_from_starting() {
     let backup = format!("{DELAY_OFFSETS}.bak");
