@@ -13,7 +13,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hotfire_storage::position::{Physical, QueueOffset, Span};
 use hotfire_storage::record::properties::{
-    self, DELAY, NAME_END, SCHEDULE_TOPIC, VALUE_END, delivery_time,
+    self, DELAY, MULTI_DISPATCH, MULTI_QUEUE_OFFSET, NAME_END, SCHEDULE_TOPIC, VALUE_END,
+    delivery_time,
 };
 use hotfire_storage::record::{Draft, Record};
 use hotfire_storage::seam::{Disk, Fault};
@@ -39,25 +40,24 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// The properties of a message that is to wait.
 pub(super) fn waiting(level: DelayLevel, to: &QueueRef, raw: &str) -> String {
-    let mut kept = String::with_capacity(raw.len() + 64);
-    let mut put = |name: &str, value: &str| {
-        kept.push_str(name);
-        kept.push(char::from(NAME_END));
-        kept.push_str(value);
-        kept.push(char::from(VALUE_END));
-    };
-    let ours = [DELAY, REAL_TOPIC, REAL_QUEUE];
-    for (name, value) in properties::iter(raw.as_bytes()) {
-        // Parts of text between two of its characters are text.
-        let text = |part| std::str::from_utf8(part).unwrap_or_default();
-        let (name, value) = (text(name), text(value));
-        if !ours.contains(&name) && !TIMERS.contains(&name) {
-            put(name, value);
-        }
+    let [seconds, millis, time] = TIMERS;
+    let kept = without(raw.as_bytes(), [DELAY, REAL_TOPIC, REAL_QUEUE, seconds, millis, time]);
+    let kept = String::from_utf8(kept).expect("text without some of its parts is text");
+    let (is, end) = (char::from(NAME_END), char::from(VALUE_END));
+    let (level, QueueRef { topic, queue }) = (level.get(), to);
+    format!("{kept}{DELAY}{is}{level}{end}{REAL_TOPIC}{is}{topic}{end}{REAL_QUEUE}{is}{queue}{end}")
+}
+
+/// Properties without those of these names.
+fn without<const N: usize>(raw: &[u8], names: [&str; N]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(raw.len() + 1);
+    let is_kept = |name: &[u8]| !names.iter().any(|other| other.as_bytes() == name);
+    for (name, value) in properties::iter(raw).filter(|(name, _)| is_kept(name)) {
+        kept.extend_from_slice(name);
+        kept.push(NAME_END);
+        kept.extend_from_slice(value);
+        kept.push(VALUE_END);
     }
-    put(DELAY, &level.get().to_string());
-    put(REAL_TOPIC, &to.topic);
-    put(REAL_QUEUE, &to.queue.to_string());
     kept
 }
 
@@ -181,7 +181,13 @@ impl<D: Disk> Broker<D> {
         if self.must_wait(&to.topic, since) {
             return again;
         }
-        match self.store_delivered(now, &record, &to) {
+        let mut stored = self.store_delivered(now, &record, &to, record.properties());
+        if let Err(AppendError::LightName { .. } | AppendError::LightQueues { .. }) = stored {
+            // It is in its own queue at least: the message was acknowledged.
+            let plain = without(record.properties(), [MULTI_DISPATCH, MULTI_QUEUE_OFFSET]);
+            stored = self.store_delivered(now, &record, &to, &plain);
+        }
+        match stored {
             Ok(()) => Seen::Passed(next),
             Err(AppendError::NotReady | AppendError::Full(_)) => again,
             Err(why) => {
@@ -196,8 +202,9 @@ impl<D: Disk> Broker<D> {
         now: Now,
         record: &Record<'_>,
         to: &QueueRef,
+        properties: &[u8],
     ) -> Result<(), AppendError> {
-        let raw = [record.properties()];
+        let raw = [properties];
         let draft = Draft {
             topic: &to.topic,
             queue_id: to.queue,

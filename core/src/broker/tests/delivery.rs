@@ -149,6 +149,18 @@ fn a_topic_that_is_gone_comes_back_for_what_was_acknowledged() {
     assert_eq!(delivered(&mut rig, 2_100), 1);
 }
 
+/// Where it waits nobody looks at these names.
+#[test]
+fn a_message_whose_light_queue_cannot_be_is_in_its_own_queue_at_least() {
+    let mut rig = Rig::open(PlainDisk::default(), BrokerConfig { light_queues: true, ..config() });
+    let mut send = delayed("1");
+    let light = format!("INNER_MULTI_DISPATCH\u{1}%LMQ%{}\u{2}", "x".repeat(300));
+    send.properties = format!("{}{light}", send.properties).into();
+    let BrokerResponse::Sent(_) = rig.one(0, BrokerRequest::Send(send)) else { panic!() };
+    rig.run(1_000);
+    assert_eq!(delivered(&mut rig, 1_000), 1);
+}
+
 #[test]
 fn a_broker_at_rest_has_nothing_to_look_at() {
     let mut rig = Rig::new();
