@@ -23,6 +23,8 @@ use crate::workload::history::History;
 use crate::workload::message::Id;
 
 const ORACLE: &str = "only what may go is deleted";
+/// Answers of a disk that are remembered however old they are.
+const ANSWERS_KEPT: usize = 4;
 
 /// What the disk answered, and when.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +113,10 @@ impl Retention {
         let window = window(&self.rules);
         let watch = self.watch(broker);
         watch.measures.push_back(Measure { at, found, forced: 0 });
-        watch.measures.retain(|measure| measure.at + 2 * window >= at);
+        // A disk that hangs deletes late what the broker asked for when it was last answered.
+        let is_old = |measure: &mut Measure| measure.at + 2 * window < at;
+        while watch.measures.len() > ANSWERS_KEPT && watch.measures.pop_front_if(is_old).is_some() {
+        }
     }
 
     /// The broker has begun over a log from `start` to `end`.
