@@ -122,10 +122,17 @@ impl Delivery {
         missing.map_or(Ok(()), |what| Err(Violation::new("everything is delivered", what)))
     }
 
-    /// What a group ever committed on a queue.
+    /// What a group ever committed on a queue, and what that became where a process of the broker
+    /// began over less: the end of the queue.
     pub fn committed(&self, group: &Text, lane: &Lane) -> impl Iterator<Item = u64> {
         let progress = self.groups.get(group).and_then(|lanes| lanes.get(lane));
-        progress.into_iter().flat_map(|progress| progress.committed.iter().copied())
+        let most = progress.and_then(|progress| progress.committed.last().copied());
+        let queue = (lane.topic.clone(), lane.queue);
+        let lives = self.ends.get(&lane.broker).into_iter().flat_map(BTreeMap::values);
+        let ends = lives.filter_map(move |ends| ends.get(&queue).copied());
+        let taken_back = ends.filter(move |end| most > Some(*end));
+        let committed = progress.into_iter().flat_map(|progress| progress.committed.iter());
+        committed.copied().chain(taken_back)
     }
 
     /// The groups.
