@@ -20,8 +20,8 @@ use super::disks::{Berth, NodeDisk};
 use super::nodes::Host;
 use super::world::World;
 use crate::ledger::Strike;
-use crate::oracle::derived;
 use crate::oracle::image::Image;
+use crate::oracle::{derived, timers};
 use crate::pair::aside::Before;
 use crate::ring::Violation;
 use crate::trace::Mark;
@@ -158,12 +158,25 @@ impl Boot {
     }
 }
 
+/// Was a slave's log parted from its master's? It keeps what it knew of deliveries for the seconds
+/// until it is told anew.
+fn was_parted(world: &World) -> bool {
+    let strikes = [Strike::SlaveBegan, Strike::SlaveCutBack, Strike::SlaveGivenUp];
+    strikes.into_iter().any(|strike| world.run.ledger.count(strike) > 0)
+}
+
 /// A broker has opened its store.
 fn began(world: &World, host: &Host, life: u32, broker: &Broker<NodeDisk>) {
     let (now, seen) = (world.now(), broker.store().disk().seen());
     let mut judge = world.judge();
     let image = Image::read(&seen);
     judge.copies.disturbed(now);
+    let kept = seen.get(timers::FILE).filter(|_| !was_parted(world));
+    if let Some(table) = kept {
+        let floor = judge.oracles.retention.passed_over(&host.name, image.end);
+        let verdict = timers::check_kept(&host.name, table, &image, &judge.history, floor);
+        judge.heard(verdict);
+    }
     if host.is_slave() {
         judge.copies.slave_began(now, host, &image);
     } else {

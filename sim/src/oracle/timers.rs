@@ -4,6 +4,10 @@
 //! Excused: a broker that died delivers again what it delivered shortly before. Where a clock
 //! jumped nothing is said of what is early. What may be deleted need not be delivered, be it still
 //! there because the deletion failed.
+//!
+//! And what a broker keeps of how far it delivered speaks of deliveries that its log has, when it
+//! begins: who goes on from there passes over the rest. Asked where the drivers run, of masters and
+//! of slaves whose log was never parted from their master's.
 
 use std::collections::BTreeMap;
 
@@ -29,8 +33,15 @@ pub struct Timers {
 struct Waited<'a> {
     id: Id,
     belongs: &'a Lane,
-    delay: i64,
-    stored: Vec<&'a Placed>,
+    level: i32,
+    /// By offset.
+    stored: Vec<(u64, &'a Placed)>,
+}
+
+impl Waited<'_> {
+    fn delay(&self) -> i64 {
+        DELAYS_MS[usize::try_from(self.level - 1).expect("a level's")]
+    }
 }
 
 impl Timers {
@@ -55,13 +66,13 @@ impl Timers {
         let jumped = self.ledger.count(Strike::ClockJumped) > 0;
         for waited in all(image, history) {
             let delivered = delivered(image, &waited);
-            let Waited { id, belongs, delay, stored } = &waited;
+            let Waited { id, belongs, stored, .. } = &waited;
             if !died && image.start == 0 && delivered.len() > stored.len() {
                 let what =
                     format!("{id} {} times in {belongs}, sent {}", delivered.len(), stored.len());
                 return Err(Violation::new("nothing is delivered twice", what));
             }
-            let due = stored.iter().map(|placed| placed.stored + delay).min();
+            let due = stored.iter().map(|(_, placed)| placed.stored + waited.delay()).min();
             let early = delivered.iter().find(|placed| Some(placed.stored) < due);
             if let Some(early) = early.filter(|_| !jumped && image.start == 0) {
                 let what = format!("{id} in {belongs}: {}, due {due:?}", early.stored);
@@ -72,10 +83,43 @@ impl Timers {
     }
 }
 
+/// The file of a broker's store that says how far it is.
+pub const FILE: &str = "config/delayOffset.json";
+
+/// What is kept, `table`, says nothing of messages that are not delivered in this log; but below
+/// `floor` they may be passed over.
+pub fn check_kept(
+    broker: &Text,
+    table: &[u8],
+    image: &Image,
+    history: &History,
+    floor: u64,
+) -> Verdict {
+    let table: serde_json::Value = serde_json::from_slice(table).unwrap_or_default();
+    for waited in all(image, history) {
+        let next = table["offsetTable"][waited.level.to_string()].as_u64().unwrap_or(0);
+        let delivered = delivered(image, &waited);
+        let last = delivered.last().map_or(0, |placed| placed.at);
+        let mut counted = waited.stored.iter().filter(|(offset, _)| *offset < next);
+        if let Some((offset, placed)) =
+            counted.find(|(_, placed)| placed.at >= floor && placed.at >= last)
+        {
+            let Waited { id, level, .. } = waited;
+            let what = format!(
+                "{broker} keeps {next} of level {level}, and has not delivered {id}, offset \
+                 {offset}, stored at {}, in a log that ends at {}",
+                placed.at, image.end
+            );
+            return Err(Violation::new("what is kept of deliveries lies in the log", what));
+        }
+    }
+    Ok(())
+}
+
 /// A message that waits from `floor` on, and is not delivered.
 pub fn missing(image: &Image, history: &History, floor: u64) -> Option<String> {
     all(image, history).find_map(|waited| {
-        let stored: Vec<u64> = waited.stored.iter().map(|placed| placed.at).collect();
+        let stored: Vec<u64> = waited.stored.iter().map(|(_, placed)| placed.at).collect();
         let stored = &stored[stored.partition_point(|at| *at < floor)..];
         // The last one that came must lie behind the last one that waited.
         let last = *stored.last()?;
@@ -95,13 +139,12 @@ fn all<'a>(image: &'a Image, history: &'a History) -> impl Iterator<Item = Waite
     let queues = image.queues().filter(|(topic, ..)| **topic == SCHEDULE_TOPIC);
     queues.flat_map(move |(_, queue, messages)| {
         let mut waited: BTreeMap<Id, Waited<'a>> = BTreeMap::new();
-        for placed in messages.values() {
+        for (offset, placed) in messages {
             let made = placed.id.and_then(|id| Some((id, history.messages().get(&id)?)));
             let belongs = made.and_then(|(id, made)| Some((id, made.belongs.as_ref()?)));
             let Some((id, belongs)) = belongs else { continue };
-            let delay = DELAYS_MS[usize::try_from(queue).expect("a level's")];
-            let new = || Waited { id, belongs, delay, stored: Vec::new() };
-            waited.entry(id).or_insert_with(new).stored.push(placed);
+            let new = || Waited { id, belongs, level: queue + 1, stored: Vec::new() };
+            waited.entry(id).or_insert_with(new).stored.push((*offset, placed));
         }
         waited.into_values()
     })
