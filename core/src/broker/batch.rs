@@ -69,14 +69,23 @@ impl<D: Disk> Broker<D> {
     /// The light queues that a send, just stored, went to.
     pub(super) fn light_queues(&self, send: &Send) -> Vec<Text> {
         let topic = &send.to.topic;
-        if !self.store.settings().light_queues || self.topics.is_batch(topic) {
-            return Vec::new();
-        }
         if !send.batch {
-            return named(topic, send.properties.as_bytes());
+            return self.light_queues_of(topic, send.properties.as_bytes());
+        }
+        if !self.has_light_queues(topic) {
+            return Vec::new();
         }
         let messages = split(&send.body, self.config.limits.batch_messages).unwrap_or_default();
         messages.iter().flat_map(|message| named(topic, message.properties)).collect()
+    }
+
+    /// The same of a message of this topic.
+    pub(super) fn light_queues_of(&self, topic: &str, raw: &[u8]) -> Vec<Text> {
+        if self.has_light_queues(topic) { named(topic, raw) } else { Vec::new() }
+    }
+
+    fn has_light_queues(&self, topic: &str) -> bool {
+        self.store.settings().light_queues && !self.topics.is_batch(topic)
     }
 }
 

@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hotfire_storage::AppendError;
 use hotfire_storage::position::{Physical, QueueOffset, Span};
 use hotfire_storage::record::properties::{
     self, DELAY, MULTI_DISPATCH, MULTI_QUEUE_OFFSET, NAME_END, SCHEDULE_TOPIC, VALUE_END,
@@ -18,9 +19,7 @@ use hotfire_storage::record::properties::{
 };
 use hotfire_storage::record::{Draft, Record};
 use hotfire_storage::seam::{Disk, Fault};
-use hotfire_storage::text::Text;
 use hotfire_storage::time::{Mono, Now, Wall};
-use hotfire_storage::{AppendError, light_queues};
 
 use super::delays::DelayLevel;
 use super::{Broker, names, state};
@@ -219,9 +218,7 @@ impl<D: Disk> Broker<D> {
             properties: &raw,
         };
         let appended = self.store.append(now.wall, &draft)?;
-        let has_lights = self.store.settings().light_queues && !self.topics.is_batch(&to.topic);
-        let lights = light_queues(&to.topic, &raw).filter(|_| has_lights).map(Text::from);
-        let lights = lights.collect();
+        let lights = self.light_queues_of(&to.topic, properties);
         self.arrived(to.clone(), &appended, lights);
         self.flush.wrote(now.mono, self.store.written());
         Ok(())
