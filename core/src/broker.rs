@@ -274,7 +274,7 @@ impl<D: Disk> Broker<D> {
         self.ask_slaves(now);
         self.store.tend_index();
         self.confirm(now.mono);
-        self.delays.settle(self.flush.flushed().end());
+        self.settle_deliveries(self.flush.flushed().end());
         self.answer_waiters(now);
         self.wake_arrivals();
         self.expire_holds(now.mono);

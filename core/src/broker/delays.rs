@@ -4,7 +4,7 @@
 //! in a file and told to slaves, and it is behind: it passes no message whose delivery a power loss
 //! can still take out of the log. What is behind it is delivered again after a crash; were it
 //! ahead, messages would be lost. A slave takes its master's over once its own log has what that
-//! table speaks of.
+//! table speaks of, and is known to be its master's.
 
 use std::collections::BTreeMap;
 

@@ -224,13 +224,21 @@ impl<D: Disk> Broker<D> {
         Ok(())
     }
 
+    /// The log is durable below `flushed`, and with it what was delivered there. Of a slave's that
+    /// is known once it was compared with its master's: until then something else may lie there.
+    pub(super) fn settle_deliveries(&mut self, flushed: Physical) {
+        if !self.ha.is_slave() || self.has_master() {
+            self.delays.settle(flushed);
+        }
+    }
+
     /// The end of an orderly stop. If the log is durable, so is all that was delivered.
     pub(super) fn save_deliveries(&mut self, now: Now, is_durable: bool) -> Result<(), Fault> {
         if is_durable {
             let end = self.store.written().end();
-            self.delays.settle(end);
+            self.settle_deliveries(end);
             self.delays.mark(now.wall, end);
-            self.delays.settle(end);
+            self.settle_deliveries(end);
         }
         let is_kept = self.delays.is_kept();
         if is_kept { state::save_delays(self.store.disk_mut(), &self.delays) } else { Ok(()) }

@@ -27,7 +27,7 @@ struct Promise {
     strict: bool,
     /// A power failure may have taken it.
     doubtful: bool,
-    /// Who said so: for the report.
+    /// Who said so, of those who promised most: for the report.
     seen: bool,
 }
 
@@ -102,7 +102,9 @@ impl Promises {
         match places.get_mut(&offset) {
             None => _ = places.insert(offset, new),
             Some(old) if old.id == new.id && old.at == new.at => {
-                old.strict |= new.strict;
+                if new.strict && !old.strict {
+                    (old.strict, old.seen) = (true, new.seen);
+                }
             }
             Some(old) => {
                 let detail = format!("{lane} offset {offset} was {old:?} and is {new:?}");

@@ -16,9 +16,17 @@ const SAID: &str = concat!(
 );
 
 fn slave_config() -> BrokerConfig {
-    let role = Role::Slave { policy: SlavePolicy::default(), master: None };
+    let role = Role::Slave { policy: SlavePolicy::default(), master: Some("m:2".into()) };
     let identity = BrokerIdentity { id: BrokerId(1), ..config().identity };
     BrokerConfig { identity, role, name_servers: 1, ..config() }
+}
+
+/// A slave whose log continues its master's, as far as it goes.
+fn follower(disk: PlainDisk) -> Rig {
+    let mut slave = Rig::open(disk, slave_config());
+    slave.broker.handle(at(0), Input::Ha(HaInput::Connected));
+    assert!(slave.broker.has_master());
+    slave
 }
 
 fn holding(path: &str, text: &str) -> PlainDisk {
@@ -74,7 +82,7 @@ fn an_offset_beyond_its_queue_is_taken_back_before_anything_comes() {
 /// A table speaks of what lies in the master's log; here it is not yet.
 #[test]
 fn a_slave_takes_no_table_over_that_its_log_is_behind() {
-    let mut slave = Rig::open(PlainDisk::default(), slave_config());
+    let mut slave = follower(PlainDisk::default());
     let ahead = SAID.replacen('{', r#"{"logEnd":1000,"#, 1).leak();
     hears(&mut slave, 1, ahead);
     assert_eq!(told(&mut slave, 1), DelayOffsetTable::default());
@@ -86,13 +94,25 @@ fn a_slave_takes_no_table_over_that_its_log_is_behind() {
 /// The master lost the end of its log, and that table with it.
 #[test]
 fn a_table_that_waits_is_forgotten_when_the_master_comes_back() {
-    let mut slave = Rig::open(PlainDisk::default(), slave_config());
+    let mut slave = follower(PlainDisk::default());
     hears(&mut slave, 1, SAID.replacen('{', r#"{"logEnd":1000,"#, 1).leak());
     hears(&mut slave, 2, SAID);
     assert_eq!(told(&mut slave, 2), DelayOffsetTable::default(), "one at a time");
-    slave.broker.handle(at(3), Input::Ha(HaInput::Connected));
-    hears(&mut slave, 4, SAID);
-    assert_eq!(told(&mut slave, 4), parsed(SAID.as_bytes()));
+    slave.broker.handle(at(3), Input::Ha(HaInput::Ended { why: String::new() }));
+    slave.run(1_000);
+    slave.broker.handle(at(1_000), Input::Ha(HaInput::Connected));
+    hears(&mut slave, 1_001, SAID);
+    assert_eq!(told(&mut slave, 1_001), parsed(SAID.as_bytes()));
+}
+
+/// Its log may be of another past, and have something else where its master delivered.
+#[test]
+fn a_slave_takes_no_table_over_before_its_log_is_compared() {
+    let mut slave = Rig::open(PlainDisk::default(), slave_config());
+    hears(&mut slave, 1, SAID);
+    assert_eq!(told(&mut slave, 1), DelayOffsetTable::default());
+    slave.broker.stop(at(2)).unwrap();
+    assert_eq!(kept(&slave), None);
 }
 
 #[test]
@@ -122,7 +142,7 @@ fn who_has_never_heard_of_delayed_messages_keeps_no_table() {
 
 #[test]
 fn a_slave_asks_its_master_for_the_table() {
-    let mut slave = Rig::open(PlainDisk::default(), slave_config());
+    let mut slave = follower(PlainDisk::default());
     learns_master(&mut slave.broker, 1);
     let effects = std::iter::from_fn(|| slave.broker.poll(at(1)));
     let asked = effects.filter_map(|effect| match effect {
@@ -134,7 +154,7 @@ fn a_slave_asks_its_master_for_the_table() {
 
 #[test]
 fn a_slave_has_its_masters_table_and_nothing_else() {
-    let mut slave = Rig::open(holding(DELAY_OFFSETS, r#"{"offsetTable":{2:3}}"#), slave_config());
+    let mut slave = follower(holding(DELAY_OFFSETS, r#"{"offsetTable":{2:3}}"#));
     hears(&mut slave, 1, SAID);
     assert_eq!(told(&mut slave, 1), parsed(SAID.as_bytes()));
     // Apache's changes its table many times before it changes its version.
@@ -151,7 +171,7 @@ fn a_slave_has_its_masters_table_and_nothing_else() {
 
 #[test]
 fn what_a_slave_was_told_is_saved_and_again_if_that_failed() {
-    let mut slave = Rig::open(PlainDisk::default(), slave_config());
+    let mut slave = follower(PlainDisk::default());
     hears(&mut slave, 1, SAID);
     assert_eq!(kept(&slave), Some(parsed(SAID.as_bytes())));
     slave.broker.store.disk_mut().take_file(DELAY_OFFSETS);
