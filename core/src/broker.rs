@@ -8,6 +8,7 @@
 //! | room | what |
 //! |---|---|
 //! | `send`, `batch`, `unique`, `waiters` | checked, appended, answered when the promise is kept |
+//! | `retry` | what a group failed to consume comes again, or is kept aside |
 //! | `pull`, `hold`, `arrivals` | looked up, filtered, answered or held |
 //! | `query` | looked up by key |
 //! | `clients`, `locks` | who is connected, who may consume a queue in order |
@@ -47,6 +48,7 @@ mod pull;
 mod query;
 mod ready;
 mod requests;
+mod retry;
 mod send;
 mod state;
 mod topics;
@@ -224,8 +226,8 @@ impl<D: Disk> Broker<D> {
         if closed.is_ok() {
             self.drain_store(now);
             let replicated = self.replicated();
-            while let Some((caller, sent)) = self.waiters.stopped(replicated) {
-                self.answer(caller, BrokerResponse::Sent(Box::new(sent)));
+            while let Some((caller, reply)) = self.waiters.stopped(replicated) {
+                self.answer(caller, reply.into_response());
             }
         } else {
             self.abandon_waiters();
@@ -371,6 +373,7 @@ impl<D: Disk> Machine for Broker<D> {
             }
             Input::Request { caller, request } => match request {
                 BrokerRequest::Send(send) => self.send(now, caller, send),
+                BrokerRequest::SendBack(back) => self.send_back(now, caller, &back),
                 BrokerRequest::Pull(pull) => self.pull(now, caller, pull),
                 other => self.serve(now, caller, other),
             },

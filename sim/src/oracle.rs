@@ -14,6 +14,7 @@
 //! | [`locks`] | I16: a queue is locked for one client of a group at a time |
 //! | [`metadata`] | I15: acknowledged topics survive, offsets are never more than was committed |
 //! | [`retention`] | I20: only the oldest files go, and only those that may |
+//! | [`retries`] | I10: what a consumer sent back comes again, or is a dead letter |
 //! | [`routes`] | I19: name servers list who lives, and not for long who does not |
 //! | [`timers`] | I13: what waits for its time is delivered, not early, and not twice for nothing |
 //!
@@ -37,6 +38,7 @@ pub mod metadata;
 pub mod order;
 pub mod promises;
 pub mod retention;
+pub mod retries;
 pub mod routes;
 pub mod timers;
 
@@ -67,6 +69,8 @@ pub struct Oracles {
     pub metadata: metadata::Metadata,
     /// What may be gone.
     pub retention: retention::Retention,
+    /// What was sent back.
+    pub retries: retries::Retries,
     /// What waits for its time.
     pub timers: timers::Timers,
 }
@@ -80,6 +84,7 @@ impl Oracles {
             delivery: delivery::Delivery::default(),
             locks: locks::Locks::default(),
             metadata: metadata::Metadata::default(),
+            retries: retries::Retries::new(sync_flush),
             timers: timers::Timers::new(ledger.clone()),
             retention: retention::Retention::new(keeping, file_len, ledger),
         }
@@ -92,6 +97,7 @@ impl Oracles {
             self.delivery.follow(fact, history)?;
             self.locks.follow(*now, fact)?;
             self.metadata.follow(fact, history);
+            self.retries.follow(fact);
             self.timers.follow(fact);
         }
         self.read = history.len();
@@ -114,6 +120,7 @@ impl Oracles {
             self.delivery.check(broker, image)?;
             let floor = self.retention.passed_over(broker, image.end);
             self.timers.check(broker, image, history, floor)?;
+            self.retries.check(broker, image, history)?;
             light::check(broker, image, history)?;
             order::check(broker, image, history)?;
         }

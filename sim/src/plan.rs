@@ -109,6 +109,8 @@ pub struct Work {
     pub inner_batches: bool,
     /// Messages that are to wait for their time, per mille.
     pub delayed: u32,
+    /// Messages that a consumer fails to consume, per mille each time.
+    pub failing: u32,
 }
 
 /// What links do. Rates are per mille of the bursts of bytes that pass a link.
@@ -213,6 +215,7 @@ impl Plan {
         plan.pair_names = Names::draw(choose);
         plan.work.delayed = *pick(choose, &[0, 0, 100, 800], "plan.delayed");
         plan.store.save_us = *pick(choose, &[5_000_000, 200_000], "plan.save");
+        plan.work.failing = *pick(choose, &[0, 0, 0, 400], "plan.failing");
         plan
     }
 
@@ -338,6 +341,7 @@ impl Work {
             think_max_us: *pick(choose, &[0, 1000, 50_000], "plan.think_max"),
             inner_batches: false,
             delayed: 0,
+            failing: 0,
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod history;
 mod lane;
 pub mod message;
 pub mod producer;
+pub mod retries;
 pub mod routes;
 
 use bytes::Bytes;

@@ -15,7 +15,7 @@ use super::send::refusal_of;
 use crate::domain::{Code, Send};
 
 /// The most messages of an inner batch: their number is a signed short.
-const INNER_MAX: usize = i16::MAX.cast_unsigned() as usize;
+pub(super) const INNER_MAX: usize = i16::MAX.cast_unsigned() as usize;
 
 impl<D: Disk> Broker<D> {
     /// The messages of a batch: its body, and what is common to all.

@@ -26,9 +26,13 @@ pub(super) struct DelayLevel(i32);
 impl DelayLevel {
     /// What a property asks for, the highest of `count` levels at most; `None`: no delay.
     pub(super) fn asked(property: &str, count: usize) -> Result<Option<Self>, ()> {
-        let level: i32 = property.parse().map_err(drop)?;
+        property.parse().map(|level| Self::of(level, count)).map_err(drop)
+    }
+
+    /// The highest of `count` levels at most; `None`: no delay.
+    pub(super) fn of(level: i32, count: usize) -> Option<Self> {
         let highest = i32::try_from(count.max(1)).unwrap_or(i32::MAX);
-        Ok((level > 0).then(|| Self(level.min(highest))))
+        (level > 0).then(|| Self(level.min(highest)))
     }
 
     fn of_queue(queue: i32) -> Option<Self> {

@@ -48,7 +48,7 @@ pub(super) fn waiting(level: DelayLevel, to: &QueueRef, raw: &str) -> String {
 }
 
 /// Properties without those of these names.
-fn without<const N: usize>(raw: &[u8], names: [&str; N]) -> Vec<u8> {
+pub(super) fn without<const N: usize>(raw: &[u8], names: [&str; N]) -> Vec<u8> {
     let mut kept = Vec::with_capacity(raw.len() + 1);
     let is_kept = |name: &[u8]| !names.iter().any(|other| other.as_bytes() == name);
     for (name, value) in properties::iter(raw).filter(|(name, _)| is_kept(name)) {

@@ -25,6 +25,15 @@ pub(super) struct Groups {
     light: Option<GroupConfig>,
 }
 
+/// What is to become of messages that a group fails to consume.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Retries {
+    /// Queues of its retry topic (`retryQueueNums`); none: what failed is not wanted again.
+    pub(super) queues: i32,
+    /// How often a message comes again (`retryMaxTimes`).
+    pub(super) most: i32,
+}
+
 impl Groups {
     pub(super) fn restore(kept: GroupTable, config: &BrokerConfig) -> Self {
         Self {
@@ -53,13 +62,22 @@ impl Groups {
         &mut self.version
     }
 
-    /// A group. Those of light queues are not in the table, and all alike.
     /// Which brokers a group pulls from: as long as it keeps up, and when it is far behind.
     pub(super) fn served_by(&self, group: &str) -> (i64, i64) {
         let kept = self.get(group);
         kept.map_or((0, 1), |of| (of.broker_id, of.which_broker_when_consume_slowly))
     }
 
+    /// How many queues a group's retry topic has, and how often a message comes again.
+    pub(super) fn retries(&self, group: &str) -> Retries {
+        let of = |kept: &GroupConfig| Retries {
+            queues: kept.retry_queue_nums,
+            most: kept.retry_max_times,
+        };
+        self.get(group).map_or_else(|| of(&GroupConfig::default()), of)
+    }
+
+    /// A group. Those of light queues are not in the table, and all alike.
     fn get(&self, group: &str) -> Option<&GroupConfig> {
         let light = self.light.as_ref().filter(|_| group.starts_with(names::LIGHT_PREFIX));
         self.table.get(group).or(light)

@@ -50,6 +50,12 @@ impl Locks {
         locked
     }
 
+    /// Has a client of the group locked anything?
+    pub(super) fn has_any(&self, now: Mono, group: &str) -> bool {
+        let held = self.groups.get(group).into_iter().flat_map(BTreeMap::values);
+        held.into_iter().any(|lock| now.since(lock.renewed) <= self.life)
+    }
+
     /// Releases what is the client's.
     pub(super) fn unlock(&mut self, group: &str, client: &Text, queues: &[MessageQueue]) {
         let Some(held) = self.groups.get_mut(group) else { return };

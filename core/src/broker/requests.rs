@@ -88,8 +88,8 @@ impl<D: Disk> Broker<D> {
                 self.update_offset(now.wall, &group, &of, offset)?
             }
             BrokerRequest::ViewMessage { at } => BrokerResponse::Message(self.find(at)?),
-            BrokerRequest::Send(_) | BrokerRequest::Pull(_) => {
-                unreachable!("sends and pulls are handled before")
+            BrokerRequest::Send(_) | BrokerRequest::SendBack(_) | BrokerRequest::Pull(_) => {
+                unreachable!("they are handled before")
             }
         };
         Ok((0, response))
@@ -111,7 +111,7 @@ impl<D: Disk> Broker<D> {
     }
 
     /// The record at a position that consumers may see.
-    fn find(&self, at: Physical) -> Result<Span, Refusal> {
+    pub(super) fn find(&self, at: Physical) -> Result<Span, Refusal> {
         let record = self.store.record(at).map(|record| Span { at, len: record.size() });
         record
             .filter(|span| self.confirmed().covers(span.end()))
@@ -148,7 +148,7 @@ impl<D: Disk> Broker<D> {
         });
         let mut change = 0;
         for data in &beat.consumers {
-            change = change.max(self.topics.ensure_retry(now.wall, &data.group)?);
+            change = change.max(self.retry_topic(now.wall, &data.group, false)?.since);
         }
         let sub_changed = self.clients.heartbeat(now.mono, caller, beat)?;
         Ok((change, BrokerResponse::Heartbeat { sub_changed }))

@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use hotfire_storage::position::{Physical, Span};
@@ -20,11 +21,11 @@ use rand::RngExt;
 
 use super::delays::DelayLevel;
 use super::names::{self, Refusal};
-use super::waiters::Awaited;
+use super::waiters::{Awaited, Reply};
 use super::{Broker, Effect, deliver};
 use crate::domain::{BrokerResponse, Caller, Code, Positions, QueueRef, Send, SendStatus, Sent};
 
-const WAIT: &str = "WAIT";
+pub(super) const WAIT: &str = "WAIT";
 /// Properties that ask for what this broker does not do yet: to ignore them would deliver a
 /// message too early, or a half message at all.
 const NOT_YET: [&str; 4] = {
@@ -55,6 +56,32 @@ struct Said {
     waits: bool,
     /// How long it is to wait before it is delivered.
     delay: Option<DelayLevel>,
+    /// A consumer sent the message back, which was born there. It has all properties that it needs.
+    born_host: Option<SocketAddr>,
+}
+
+/// A send that may be appended, as far as is known without the log.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    send: Box<Send>,
+    said: Said,
+    /// Since which change of the table its topic is what it is.
+    since: i64,
+}
+
+impl Admitted {
+    /// A message that comes back from a consumer, to be stored as if it were sent anew.
+    pub(super) fn back(
+        send: Send,
+        born_host: SocketAddr,
+        delay: Option<DelayLevel>,
+        since: i64,
+    ) -> Self {
+        let found = properties::find(send.properties.as_bytes(), UNIQ_KEY);
+        let unique_key = found.and_then(|key| str::from_utf8(key).ok()).map(Text::from);
+        let said = Said { unique_key, waits: true, delay, born_host: Some(born_host) };
+        Self { send: Box::new(send), said, since }
+    }
 }
 
 /// Sends that cannot be appended yet: their topic is not ready, or the next file is not there.
@@ -103,21 +130,24 @@ enum Tried {
 
 impl<D: Disk> Broker<D> {
     /// A send arrived.
-    pub(super) fn send(&mut self, now: Now, caller: Caller, mut send: Box<Send>) {
-        let (said, since) = match self.admit(now.wall, &mut send) {
-            Ok(admitted) => admitted,
-            Err((code, remark)) => return self.refuse(caller, code, remark),
-        };
+    pub(super) fn send(&mut self, now: Now, caller: Caller, send: Box<Send>) {
+        match self.admit(now, send) {
+            Ok(admitted) => self.store_admitted(now, caller, admitted),
+            Err((code, remark)) => self.refuse(caller, code, remark),
+        }
+    }
+
+    /// Appends it, now or once it can be.
+    pub(super) fn store_admitted(&mut self, now: Now, caller: Caller, admitted: Admitted) {
+        let Admitted { send, said, since } = admitted;
         let must_wait = self.must_wait(&send.to.topic, since);
         let deadline = now.mono.after(PARK_MAX);
         let send = ParkedSend { caller, send, said, deadline };
         if must_wait { self.park(send) } else { self.try_send(now, send) }
     }
 
-    /// Everything that can be said without the log (2.3). Chooses the queue, and takes the topic's
-    /// name from the table: a header is not kept for as long as a sync takes. Says since which
-    /// change of the table the topic is what it is.
-    fn admit(&mut self, wall: Wall, send: &mut Send) -> Result<(Said, i64), Refusal> {
+    /// Does this broker take messages?
+    pub(super) fn check_open(&self) -> Result<(), Refusal> {
         if let Some(why) = &self.closed_for_sends {
             return Err((Code::ServiceNotAvailable, (*why).to_owned()));
         }
@@ -126,10 +156,19 @@ impl<D: Disk> Broker<D> {
             return Err((Code::ServiceNotAvailable, why.to_owned()));
         }
         self.refuse_if_full()?;
+        self.refuse_if_overloaded()
+    }
+
+    /// Everything that can be said without the log (2.3). Chooses the queue, and takes the topic's
+    /// name from the table: a header is not kept for as long as a sync takes.
+    fn admit(&mut self, now: Now, mut send: Box<Send>) -> Result<Admitted, Refusal> {
+        self.check_open()?;
         names::check_not_barred(&send.to.topic)?;
-        check_size(send, self.config.max_message_size)?;
-        self.refuse_if_overloaded()?;
-        let topic = self.topics.for_send(wall, send)?;
+        check_size(&send, self.config.max_message_size)?;
+        if send.to.topic.starts_with(names::RETRY_PREFIX) {
+            self.send_to_retry(now, &mut send)?;
+        }
+        let topic = self.topics.for_send(now.wall, &send)?;
         // Only ordered topics are barred: others lose nothing by a broker that drains.
         if topic.order && self.config.permission & 2 == 0 {
             let remark = format!(
@@ -151,7 +190,7 @@ impl<D: Disk> Broker<D> {
                           say: send a batch to a topic with queue.type=BatchCQ";
             return Err((Code::MessageIllegal, remark.to_owned()));
         }
-        let delay = delay.map_or(Ok(None), |level| self.delay_asked(send, level))?;
+        let delay = delay.map_or(Ok(None), |level| self.delay_asked(&send, level))?;
         for (property, asked) in NOT_YET.into_iter().zip(not_yet) {
             // A delay level counts for more than a time.
             let counts = delay.is_none() || !deliver::TIMERS.contains(&property);
@@ -162,7 +201,8 @@ impl<D: Disk> Broker<D> {
         }
         let unique_key = unique_key.and_then(|key| str::from_utf8(key).ok());
         let unique_key = unique_key.map(|key| send.properties.share(key));
-        Ok((Said { unique_key, waits: wait != Some(b"false"), delay }, topic.since))
+        let said = Said { unique_key, waits: wait != Some(b"false"), delay, born_host: None };
+        Ok(Admitted { send, said, since: topic.since })
     }
 
     /// The delay level that a send asks for.
@@ -258,7 +298,9 @@ impl<D: Disk> Broker<D> {
             Tried::Stored(appended, sent, lights) => {
                 let to = said.delay.map_or(send.to, DelayLevel::queue);
                 self.arrived(to, &appended, lights);
-                self.stored(now, caller, said.waits, &appended, sent);
+                let is_back = said.born_host.is_some();
+                let reply = if is_back { Reply::Back(sent.status) } else { Reply::Sent(sent) };
+                self.stored(now, caller, said.waits, &appended, reply);
             }
         }
     }
@@ -273,20 +315,20 @@ impl<D: Disk> Broker<D> {
     }
 
     /// The records are in the log: answer, or wait.
-    fn stored(&mut self, now: Now, caller: Caller, waits: bool, appended: &Appended, sent: Sent) {
+    fn stored(&mut self, now: Now, caller: Caller, waits: bool, appended: &Appended, reply: Reply) {
         self.flush.wrote(now.mono, self.store.written());
         let end = appended.span.end();
         if !waits || caller.oneway {
-            return self.answer(caller, BrokerResponse::Sent(Box::new(sent)));
+            return self.answer(caller, reply.into_response());
         }
         let flush = self.flush.patience().map(|patience| now.mono.after(patience));
         let (replicas, status) = self.replicas_for(now.mono);
-        let sent = Sent { status, ..sent };
+        let reply = reply.with(status);
         match (Awaited { flush, replicas }) {
             Awaited { flush: None, replicas: None } => {
-                self.answer(caller, BrokerResponse::Sent(Box::new(sent)));
+                self.answer(caller, reply.into_response());
             }
-            awaited => self.waiters.push(end, awaited, caller, sent),
+            awaited => self.waiters.push(end, awaited, caller, reply),
         }
     }
 
@@ -306,7 +348,8 @@ impl<D: Disk> Broker<D> {
             (Text::from(made.key()), made.property())
         };
         let separator: &[u8] = if raw.is_empty() || raw.ends_with(b"\x02") { b"" } else { b"\x02" };
-        let stamp = self.stamp.clone();
+        let is_back = said.born_host.is_some();
+        let stamp = if is_back { Text::EMPTY } else { self.stamp.clone() };
         let pieces = [raw, separator, stamp.as_bytes(), property];
         let draft = Draft {
             topic: &to.topic,
@@ -314,7 +357,7 @@ impl<D: Disk> Broker<D> {
             flag: send.flag,
             sys_flag: SysFlag::from_bits(send.sys_flag),
             born: send.born,
-            born_host: caller.peer,
+            born_host: said.born_host.unwrap_or(caller.peer),
             store_host: self.config.store_host,
             reconsume_times: send.reconsume_times,
             prepared: Physical::ZERO,
@@ -361,8 +404,8 @@ impl<D: Disk> Broker<D> {
     /// Answers every waiter whose promise came true, and those who waited long enough.
     pub(super) fn answer_waiters(&mut self, now: Now) {
         let (flushed, replicated) = (self.flush.flushed(), self.replicated());
-        while let Some((caller, sent)) = self.waiters.next(flushed, replicated, now.mono) {
-            self.answer(caller, BrokerResponse::Sent(Box::new(sent)));
+        while let Some((caller, reply)) = self.waiters.next(flushed, replicated, now.mono) {
+            self.answer(caller, reply.into_response());
         }
     }
 

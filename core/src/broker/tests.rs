@@ -6,6 +6,7 @@ mod pool;
 mod query;
 mod queues;
 mod retention;
+mod retry;
 mod sends;
 
 use std::collections::BTreeMap;

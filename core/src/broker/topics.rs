@@ -269,9 +269,6 @@ impl Topics {
 
     fn templated(&self, send: &Send) -> Result<Topic, Refusal> {
         let name = &send.to.topic;
-        if name.starts_with(names::RETRY_PREFIX) {
-            return Ok(Topic::new(1, READ | WRITE));
-        }
         let template = self.table.get(&send.default_topic).filter(|t| t.perm & INHERIT != 0);
         let Some(template) = template else {
             let remark = format!(
@@ -289,15 +286,33 @@ impl Topics {
         Ok(topic)
     }
 
-    /// The topic of a group's retries, created on its first heartbeat.
-    /// Answers the change that made it.
-    pub(super) fn ensure_retry(&mut self, wall: Wall, group: &str) -> Result<i64, Refusal> {
-        let name = Text::from(format!("{}{group}", names::RETRY_PREFIX));
-        if !self.table.contains_key(&name) {
-            names::check_topic(&name)?;
-            self.add(wall, &name, Topic::new(1, READ | WRITE))?;
+    /// The topic of this name that is a group's own, made with so many queues if it is not there.
+    pub(super) fn of_group(
+        &mut self,
+        wall: Wall,
+        name: &str,
+        queues: i32,
+        sys_flag: i32,
+    ) -> Result<Target, Refusal> {
+        if !self.table.contains_key(name) {
+            names::check_topic(name)?;
+            let queues = u32::try_from(queues).unwrap_or(0).clamp(1, self.max_queues);
+            let topic = Topic { sys_flag, ..Topic::new(queues, READ | WRITE) };
+            self.add(wall, name, topic)?;
         }
-        Ok(self.table[&name].since)
+        let (name, topic) = self.table.get_key_value(name).expect("added above");
+        Ok(Target::of(name.clone(), topic))
+    }
+
+    /// May this topic be written? Of sends that is not asked, as producers go by routes.
+    pub(super) fn check_writable(&self, topic: &str) -> Result<(), Refusal> {
+        if self.get(topic).is_some_and(|topic| topic.perm & WRITE != 0) {
+            return Ok(());
+        }
+        let remark = format!(
+            "the topic[{topic}] sending message is forbidden: its permission has no write bit"
+        );
+        Err((Code::NoPermission, remark))
     }
 
     fn add(&mut self, wall: Wall, name: &str, topic: Topic) -> Result<(), Refusal> {

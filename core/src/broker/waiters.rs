@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use hotfire_storage::position::{Flushed, Physical};
 use hotfire_storage::time::Mono;
 
-use crate::domain::{Caller, SendStatus, Sent};
+use crate::domain::{BrokerResponse, Caller, Code, SendStatus, Sent};
 use crate::ha::members::Held;
 
 /// What a send waits for, and until when.
@@ -17,12 +17,50 @@ pub(super) struct Awaited {
     pub(super) replicas: Option<Mono>,
 }
 
+/// What is answered once it is known what came of the promise.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// To who sent a message back. That a replica lacks it is nothing that to send it again would
+    /// help.
+    Back(SendStatus),
+    /// To a producer.
+    Sent(Sent),
+}
+
+impl Reply {
+    fn status(&self) -> SendStatus {
+        match self {
+            Self::Back(status) => *status,
+            Self::Sent(sent) => sent.status,
+        }
+    }
+
+    /// The same, of a promise that was kept as far as this.
+    pub(super) fn with(self, status: SendStatus) -> Self {
+        match self {
+            Self::Back(_) => Self::Back(status),
+            Self::Sent(sent) => Self::Sent(Sent { status, ..sent }),
+        }
+    }
+
+    pub(super) fn into_response(self) -> BrokerResponse {
+        match self {
+            Self::Back(SendStatus::FlushDiskTimeout) => BrokerResponse::Refused {
+                code: Code::SystemError,
+                remark: "the disk is late: whether the message stays is not known".to_owned(),
+            },
+            Self::Back(_) => BrokerResponse::Done,
+            Self::Sent(sent) => BrokerResponse::Sent(Box::new(sent)),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Waiter {
     end: Physical,
     awaited: Awaited,
     caller: Caller,
-    sent: Sent,
+    reply: Reply,
 }
 
 impl Waiter {
@@ -40,7 +78,7 @@ impl Waiter {
             Some(_) => return None,
             None => {}
         }
-        Some(self.sent.status)
+        Some(self.reply.status())
     }
 }
 
@@ -55,10 +93,10 @@ impl Waiters {
         self.0.len()
     }
 
-    pub(super) fn push(&mut self, end: Physical, awaited: Awaited, caller: Caller, sent: Sent) {
+    pub(super) fn push(&mut self, end: Physical, awaited: Awaited, caller: Caller, reply: Reply) {
         let last = self.0.back();
         assert!(last.is_none_or(|last| last.end < end), "records are appended in order");
-        self.0.push_back(Waiter { end, awaited, caller, sent });
+        self.0.push_back(Waiter { end, awaited, caller, reply });
     }
 
     /// The next one whose promise came true, or that has waited long enough.
@@ -67,20 +105,20 @@ impl Waiters {
         flushed: Flushed,
         replicated: Held,
         now: Mono,
-    ) -> Option<(Caller, Sent)> {
+    ) -> Option<(Caller, Reply)> {
         let status = self.0.front()?.outcome(flushed, replicated, now)?;
-        let Waiter { caller, sent, .. } = self.0.pop_front().expect("it was looked at");
-        Some((caller, Sent { status, ..sent }))
+        let Waiter { caller, reply, .. } = self.0.pop_front().expect("it was looked at");
+        Some((caller, reply.with(status)))
     }
 
     /// The next one: the caller knows that everything is durable. Whether replicas have it was
     /// not seen.
-    pub(super) fn stopped(&mut self, replicated: Held) -> Option<(Caller, Sent)> {
-        let Waiter { end, awaited, caller, mut sent } = self.0.pop_front()?;
+    pub(super) fn stopped(&mut self, replicated: Held) -> Option<(Caller, Reply)> {
+        let Waiter { end, awaited, caller, mut reply } = self.0.pop_front()?;
         if awaited.replicas.is_some() && !replicated.covers(end) {
-            sent.status = SendStatus::FlushSlaveTimeout;
+            reply = reply.with(SendStatus::FlushSlaveTimeout);
         }
-        Some((caller, sent))
+        Some((caller, reply))
     }
 
     /// The next one, whatever it waits for: its promise can no longer come true.

@@ -146,6 +146,24 @@ impl Send {
     }
 }
 
+/// CONSUMER_SEND_MSG_BACK (36): a group failed to consume a message, and wants it again later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendBack {
+    /// Consumer group.
+    pub group: Text,
+    /// The message's record.
+    pub at: Physical,
+    /// How long until it comes again: a delay level, 0 for the broker to choose, less than 0 for
+    /// not at all.
+    pub delay_level: i32,
+    /// The message's id as its consumer knows it: tells messages of an inner batch apart.
+    pub origin_id: Option<Text>,
+    /// The client's own limit of deliveries.
+    pub max_reconsume_times: Option<i32>,
+    /// Unit mode of the topic to create.
+    pub unit_mode: bool,
+}
+
 /// PULL_MESSAGE (11), LITE_PULL_MESSAGE (361).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pull {
@@ -371,6 +389,8 @@ pub enum BrokerRequest {
     },
     /// 10, 310, 320.
     Send(Box<Send>),
+    /// 36.
+    SendBack(Box<SendBack>),
     /// 351 GET_TOPIC_CONFIG.
     TopicConfig {
         /// Topic.

@@ -5,6 +5,7 @@
 //! | `send`, `sent` | 10, 310, 320 |
 //! | `pull` | 11, 361 |
 //! | `query` | 12, 33 |
+//! | `send_back` | 36 |
 //! | `consumer` | 34, 35, 38, 40, 41, 42 |
 //! | `offset` | 14, 15, 29, 30, 31, 32 |
 //! | `group` | 905 |
@@ -21,6 +22,7 @@ mod pull;
 mod query;
 mod runtime;
 mod send;
+mod send_back;
 mod sent;
 mod state;
 mod topic;
@@ -49,6 +51,7 @@ const GET_EARLIEST_MSG_STORETIME: i32 = 32;
 const VIEW_MESSAGE_BY_ID: i32 = 33;
 const HEART_BEAT: i32 = 34;
 const UNREGISTER_CLIENT: i32 = 35;
+const CONSUMER_SEND_MSG_BACK: i32 = 36;
 const GET_CONSUMER_LIST_BY_GROUP: i32 = 38;
 const NOTIFY_CONSUMER_IDS_CHANGED: i32 = 40;
 const LOCK_BATCH_MQ: i32 = 41;
@@ -66,6 +69,7 @@ const GET_BROKER_HA_STATUS: i32 = 907;
 pub fn decode_request(header: &Header, body: &Bytes) -> BrokerRequest {
     let decoded = match header.code {
         SEND_MESSAGE | SEND_MESSAGE_V2 | SEND_BATCH_MESSAGE => send::decode(header, body),
+        CONSUMER_SEND_MSG_BACK => send_back::decode(&header.fields),
         PULL_MESSAGE | LITE_PULL_MESSAGE => pull::decode(&header.fields),
         QUERY_MESSAGE => query::decode(&header.fields),
         VIEW_MESSAGE_BY_ID => query::decode_view(&header.fields),
@@ -209,6 +213,7 @@ pub fn request_code(request: &BrokerRequest) -> i32 {
         BrokerRequest::SearchOffset { .. } => SEARCH_OFFSET_BY_TIMESTAMP,
         BrokerRequest::Send(send) if send.batch => SEND_BATCH_MESSAGE,
         BrokerRequest::Send(_) => SEND_MESSAGE_V2,
+        BrokerRequest::SendBack(_) => CONSUMER_SEND_MSG_BACK,
         BrokerRequest::State(kind) => state::code(*kind),
         BrokerRequest::TopicConfig { .. } => GET_TOPIC_CONFIG,
         BrokerRequest::Unlock { .. } => UNLOCK_BATCH_MQ,
@@ -229,6 +234,10 @@ pub fn encode_request(ask: Ask, request: &BrokerRequest, into: &mut BytesMut) ->
 fn put_request(head: &mut HeadWriter<'_>, request: &BrokerRequest) -> Body {
     match request {
         BrokerRequest::Send(send) => send::put(head, send),
+        BrokerRequest::SendBack(back) => {
+            send_back::put(head, back);
+            Body::None
+        }
         BrokerRequest::Pull(pull) => pull::put(head, pull),
         BrokerRequest::QueryMessage(query) => query::put(head, query),
         BrokerRequest::ViewMessage { at } => {

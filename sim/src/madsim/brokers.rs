@@ -174,7 +174,7 @@ fn began(world: &World, host: &Host, life: u32, broker: &Broker<NodeDisk>) {
     let kept = seen.get(timers::FILE).filter(|_| !was_parted(world));
     if let Some(table) = kept {
         let floor = judge.oracles.retention.passed_over(&host.name, image.end);
-        let verdict = timers::check_kept(&host.name, table, &image, &judge.history, floor);
+        let verdict = timers::check_kept(&host.name, table, &image, floor);
         judge.heard(verdict);
     }
     if host.is_slave() {
@@ -216,10 +216,9 @@ pub(super) fn durable_end(berth: &Berth, broker: &Text, history: &History) -> u6
     for (topic, queue, records) in image.queues() {
         let lane = Lane { broker: broker.clone(), topic: topic.clone(), queue };
         for placed in records.values() {
-            let sent = placed
-                .id
-                .and_then(|id| history.messages().get(&id))
-                .is_some_and(|made| made.goes_to(&lane) && made.body == placed.body);
+            let sent = placed.id.is_some_and(|id| {
+                history.may_be_in(&lane, id) && history.messages()[&id].body == placed.body
+            });
             end = if sent { end } else { end.min(placed.at) };
         }
     }

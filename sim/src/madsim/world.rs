@@ -336,7 +336,8 @@ fn guests(run: &Run, judge: &mut Judge) -> Guests {
         let group = format!("group-{of}");
         judge.oracles.delivery.expect(&Text::from(group.clone()));
         let ordered = ordered && of == last;
-        let model = Consumer::new(number, &group, ordered, topics.clone(), name_servers);
+        let topics = topics.clone();
+        let model = Consumer::new(number, &group, ordered, topics, work.failing, name_servers);
         guest(format!("consumer-{number}"), Box::new(model))
     });
     let consumers = consumers.collect();

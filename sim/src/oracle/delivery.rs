@@ -18,6 +18,7 @@ use super::image::{Image, Placed};
 use crate::ring::Violation;
 use crate::workload::history::{Fact, History};
 use crate::workload::message::{Id, Lane};
+use crate::workload::retries;
 
 /// What a group did with a queue.
 #[derive(Debug, Default)]
@@ -96,11 +97,15 @@ impl Delivery {
     /// The first message of a store that a group has not consumed and could not skip.
     pub fn missing(&self, broker: &Text, image: &Image) -> Option<String> {
         let none = Progress::default();
-        // Nobody consumes what waits for its time: it comes to its own queue.
-        let queues = image.queues().filter(|(topic, ..)| **topic != SCHEDULE_TOPIC);
+        // Nobody consumes what waits for its time: it comes to its own queue. Nor dead letters.
+        let is_read = |topic: &Text| *topic != SCHEDULE_TOPIC && !topic.starts_with("%DLQ%");
+        let queues = image.queues().filter(|(topic, ..)| is_read(topic));
         for (topic, queue, messages) in queues {
             let lane = Lane { broker: broker.clone(), topic: topic.clone(), queue };
-            for (group, lanes) in &self.groups {
+            let of = retries::group_of(topic);
+            let groups =
+                self.groups.iter().filter(|(group, _)| of.is_none_or(|of| group.as_str() == of));
+            for (group, lanes) in groups {
                 let progress = lanes.get(&lane).unwrap_or(&none);
                 let missing = messages.iter().find(|(offset, placed)| {
                     let excused = |(from, to): &(u64, u64)| (*from..*to).contains(*offset);

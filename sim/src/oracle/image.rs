@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use hotfire_storage::record::properties::SCHEDULE_TOPIC;
 use hotfire_storage::text::Text;
 
 use crate::workload::message::{Found, Id, Record, parse};
@@ -23,6 +24,10 @@ pub struct Placed {
     pub id: Option<Id>,
     /// Its body.
     pub body: Bytes,
+    /// How often it had failed to be consumed.
+    pub times: i32,
+    /// If it waits for its time: the queue to which it goes then.
+    pub belongs: Option<(Text, i32)>,
 }
 
 /// The records of a log, by queue and offset.
@@ -134,9 +139,15 @@ impl Image {
     }
 
     fn place(&mut self, record: &Record<'_>) {
-        let placed = |id, body| {
-            let body = Bytes::copy_from_slice(body);
-            Placed { at: record.at, size: record.size, stored: record.stored, id, body }
+        let waits = record.topic == SCHEDULE_TOPIC;
+        let placed = |id, body| Placed {
+            at: record.at,
+            size: record.size,
+            stored: record.stored,
+            id,
+            body: Bytes::copy_from_slice(body),
+            times: record.times,
+            belongs: record.belongs().filter(|_| waits).map(|(topic, queue)| (topic.into(), queue)),
         };
         let key = (Text::from(record.topic), record.queue);
         for ((id, body), offset) in record.messages().into_iter().zip(record.offset..) {

@@ -49,7 +49,9 @@ pub fn check(broker: &Text, image: &Image, history: &History) -> Verdict {
         // Those that have waited for their time come when they come.
         let was_sent = |id: &Id| history.messages().get(id).is_none_or(|made| made.lane == lane);
         for (offset, placed) in messages {
-            let id = placed.id.filter(|id| was_sent(id) && seen.insert(*id));
+            // What comes again was not sent there.
+            let id = placed.id.filter(|_| placed.times == 0);
+            let id = id.filter(|id| was_sent(id) && seen.insert(*id));
             let Some(id) = id else { continue };
             // A repetition may lie there whose first occurrence was deleted.
             if image.start > 0 && history.was_repeated(id) {

@@ -66,10 +66,9 @@ impl Promises {
                 Err(Violation::new("an acknowledgement speaks of what was sent", detail))
             }
             Fact::Consumed { life, lane, offset, at, id, body, .. } => {
-                let known = id.and_then(|id| history.messages().get(&id).map(|made| (id, made)));
-                let Some((id, _)) =
-                    known.filter(|(_, made)| made.goes_to(lane) && made.body == *body)
-                else {
+                let known = id.filter(|id| history.may_be_in(lane, *id));
+                let is_it = |id: &Id| history.messages()[id].body == *body;
+                let Some(id) = known.filter(is_it) else {
                     let detail = format!("{lane} offset {offset}: {id:?}, position {at}");
                     return Err(Violation::new("nothing is consumed that was not sent", detail));
                 };

@@ -1,9 +1,11 @@
 //! A member of a consumer group: heartbeats, the group's list of members, an average allocation of
 //! queues, pulls with long polling from the committed offset, commits on their own and within
-//! pulls; locks, if the group consumes in order.
+//! pulls; locks, if the group consumes in order; and messages that it fails to consume.
 //!
 //! Allocation is done broker by broker: each broker lists the members connected to it, and its
 //! queues are divided among those.
+
+mod rebalance;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use super::calls::Calls;
 use super::history::{Fact, History};
 use super::lane::{self, Held, Step, message_queue, queue_ref};
 use super::message::{self, Found, Lane};
+use super::retries::{self, Back};
 use super::routes::Routes;
 use super::{Act, Ask, Client, Event, Peer, Reply};
 use crate::choose::{Choose, Stream};
@@ -36,6 +39,8 @@ pub struct Consumer {
     group: Text,
     topics: Vec<Text>,
     ordered: bool,
+    /// Messages that it fails to consume, per mille; none in order.
+    failing: u32,
     routes: Routes,
     calls: Calls<What>,
     brokers: BTreeMap<Text, Tie>,
@@ -67,6 +72,7 @@ impl Tie {
 
 #[derive(Debug)]
 enum What {
+    Back { lane: Lane, back: Back },
     Beat { broker: Text },
     Commit { lane: Lane, next: u64 },
     List { broker: Text },
@@ -78,20 +84,27 @@ enum What {
 }
 
 impl Consumer {
-    /// A member of `group`; in an ordered one it locks queues before it consumes them.
+    /// A member of `group`; in an ordered one it locks queues before it consumes them, and else
+    /// it fails to consume some messages, so many per mille.
     pub fn new(
         number: u32,
         group: &str,
         ordered: bool,
-        topics: Vec<Text>,
+        mut topics: Vec<Text>,
+        failing: u32,
         name_servers: u32,
     ) -> Self {
+        let failing = if ordered { 0 } else { failing };
+        if failing > 0 {
+            topics.push(retries::topic_of(group));
+        }
         Self {
             client: format!("10.1.0.{number}@consumer").into(),
             group: group.into(),
             routes: Routes::new(topics.iter().cloned(), name_servers, number),
             topics,
             ordered,
+            failing,
             calls: Calls::default(),
             brokers: BTreeMap::new(),
             lanes: BTreeMap::new(),
@@ -128,7 +141,10 @@ impl Consumer {
                     (held.committed, held.commit_at) = (None, again);
                 }
             }
-            What::Lock { lane, .. } | What::Offset { lane } | What::Pull { lane } => {
+            What::Back { lane, .. }
+            | What::Lock { lane, .. }
+            | What::Offset { lane }
+            | What::Pull { lane } => {
                 if let Some(held) = self.lanes.get_mut(&lane) {
                     (held.is_asked, held.again) = (false, again);
                 }
@@ -167,6 +183,18 @@ impl Consumer {
                     held.kept = Some(next);
                 }
             }
+            (What::Back { lane, back }, Reply::Broker(BrokerResponse::Done, _)) => {
+                let (broker, group) = (lane.broker.clone(), self.group.clone());
+                let Back { id, times, .. } = back;
+                history.add(now, Fact::SentBack { broker, life, group, id, times });
+                self.sent_back(now, &lane, &back);
+            }
+            (
+                What::Back { lane, back },
+                Reply::Broker(BrokerResponse::Refused { remark, .. }, _),
+            ) if Back::is_gone(&remark) => {
+                self.sent_back(now, &lane, &back);
+            }
             (What::Pull { lane }, Reply::Broker(BrokerResponse::Pulled(pulled), records)) => {
                 self.pulled(now, life, &lane, &pulled, &records, history);
             }
@@ -197,6 +225,14 @@ impl Consumer {
             let (group, client) = (self.group.clone(), self.client.clone());
             history.add(now, Fact::Locked { life, group, client, lane: lane.clone(), asked });
         }
+    }
+
+    /// A message was taken back, or is there no more.
+    fn sent_back(&mut self, now: Mono, lane: &Lane, back: &Back) {
+        let Some(held) = self.lanes.get_mut(lane) else { return };
+        (held.is_asked, held.again) = (false, now);
+        // It may be another time that the queue is this consumer's.
+        held.backs.pop_front_if(|first| first == back);
     }
 
     fn positioned(&mut self, now: Mono, lane: &Lane, response: &BrokerResponse) {
@@ -254,74 +290,16 @@ impl Consumer {
                         body: bytes.slice_ref(body),
                     };
                     history.add(now, fact);
+                    let Some(id) = id else { continue };
+                    if retries::fails(id, record.times, self.failing) {
+                        let (at, times) = (record.at, record.times);
+                        held.backs.push_back(Back { at, id, times });
+                        history.add(now, Fact::Failed { group: self.group.clone(), id });
+                    }
                 }
             }
             assert!(rest.is_empty(), "an answer to a pull ends where a record does");
         }
-    }
-
-    /// Follows routes and members: ties to new brokers, queues gained and lost.
-    fn rebalance(&mut self, now: Mono, history: &mut History) -> Option<Act> {
-        for topic in &self.topics {
-            for place in self.routes.of(topic) {
-                self.brokers.entry(place.broker.clone()).or_insert_with(|| Tie {
-                    addr: place.addr.clone(),
-                    beat_at: now,
-                    has_beaten: false,
-                    list_at: now,
-                    members: None,
-                    asked: false,
-                });
-            }
-        }
-        let mut mine = Vec::new();
-        for topic in &self.topics {
-            for place in self.routes.of(topic) {
-                let Some(members) = &self.brokers[&place.broker].members else { continue };
-                let count = u32::try_from(members.len()).expect("few");
-                let Some(index) = members.iter().position(|id| *id == self.client) else {
-                    continue;
-                };
-                let share = lane::share(u32::try_from(index).expect("few"), count, place.queues);
-                let (broker, topic) = (&place.broker, topic);
-                mine.extend(share.map(|queue| Lane {
-                    broker: broker.clone(),
-                    topic: topic.clone(),
-                    queue: i32::try_from(queue).expect("few"),
-                }));
-            }
-        }
-        for lane in &mine {
-            self.lanes.entry(lane.clone()).or_insert_with(|| Held::new(self.ordered));
-        }
-        let lost = self.lanes.keys().find(|lane| self.is_taken(lane, &mine)).cloned()?;
-        self.give_up(now, lost, history)
-    }
-
-    /// A queue of a broker whose members are known, which is not ours. A broker that is not
-    /// listed at the moment keeps its queues: it may come back.
-    fn is_taken(&self, lane: &Lane, mine: &[Lane]) -> bool {
-        let listed = self.routes.of(&lane.topic).iter().any(|place| place.broker == lane.broker);
-        listed && self.brokers[&lane.broker].members.is_some() && !mine.contains(lane)
-    }
-
-    /// Commits a queue that somebody else will consume, and unlocks it.
-    fn give_up(&mut self, now: Mono, lane: Lane, history: &mut History) -> Option<Act> {
-        let held = self.lanes.get(&lane).expect("it was just found").clone();
-        if held.step == Step::Pull && held.committed != Some(held.next) {
-            return Some(self.commit(now, &lane, history));
-        }
-        self.lanes.remove(&lane);
-        if !self.ordered {
-            return None;
-        }
-        let (group, client) = (self.group.clone(), self.client.clone());
-        let queues = vec![message_queue(&lane)];
-        let broker = lane.broker.clone();
-        let fact = Fact::Unlocked { group: group.clone(), client: client.clone(), lane };
-        history.add(now, fact);
-        let unlock = BrokerRequest::Unlock { group, client_id: client, queues };
-        Some(self.call(now, &broker, unlock, What::Unlock))
     }
 
     fn commit(&mut self, now: Mono, lane: &Lane, history: &mut History) -> Act {
@@ -351,9 +329,7 @@ impl Consumer {
 
     /// The next question about a queue, or a commit.
     fn consume(&mut self, now: Mono, dice: &mut Stream, history: &mut History) -> Option<Act> {
-        let commits = |held: &Held| {
-            held.step == Step::Pull && held.commit_at <= now && held.committed != Some(held.next)
-        };
+        let commits = |held: &Held| held.wants_commit() && held.commit_at <= now;
         if let Some(lane) = self.lanes.iter().find(|(_, held)| commits(held)).map(|(l, _)| l) {
             return Some(self.commit(now, &lane.clone(), history));
         }
@@ -373,7 +349,13 @@ impl Consumer {
                 let query = BrokerRequest::QueryOffset { group, of, zero_if_absent: None };
                 Some(self.call(now, &lane.broker.clone(), query, What::Offset { lane }))
             }
-            Step::Pull => Some(self.pull(now, lane, dice, history)),
+            Step::Pull => match held.backs.front() {
+                Some(back) => {
+                    let (request, back) = (back.request(&group), back.clone());
+                    Some(self.call(now, &lane.broker.clone(), request, What::Back { lane, back }))
+                }
+                None => Some(self.pull(now, lane, dice, history)),
+            },
         }
     }
 
@@ -457,8 +439,8 @@ impl Client for Consumer {
     fn wake(&self) -> Mono {
         let ties = self.brokers.values().map(Tie::due);
         let lanes = self.lanes.values().filter(|held| !held.is_asked).map(|held| held.again);
-        let is_new = |held: &&Held| held.step == Step::Pull && held.committed != Some(held.next);
-        let commits = self.lanes.values().filter(is_new).map(|held| held.commit_at);
+        let commits =
+            self.lanes.values().filter(|held| held.wants_commit()).map(|held| held.commit_at);
         let times = ties.chain(lanes).chain(commits);
         let times = times.chain(self.routes.wake()).chain(self.calls.deadline());
         times.min().unwrap_or(Mono::from_micros(u64::MAX))
@@ -466,7 +448,8 @@ impl Client for Consumer {
 
     /// It has said, and been told, how far it is with each of its queues.
     fn is_done(&self) -> bool {
-        self.lanes.values().all(|held| held.step == Step::Pull && held.kept == Some(held.next))
+        let is_done = |held: &Held| held.backs.is_empty() && held.kept == Some(held.next);
+        self.lanes.values().all(|held| held.step == Step::Pull && is_done(held))
     }
 
     fn state(&self) -> String {

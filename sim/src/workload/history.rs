@@ -1,14 +1,16 @@
 //! What clients saw, and what was done to the brokers, in order. Oracles judge this and nothing
 //! else that clients could know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use hotfire_core::domain::{Code, SendStatus};
+use hotfire_storage::record::properties::SCHEDULE_TOPIC;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::Mono;
 
 use super::message::{Id, Lane};
+use super::retries;
 
 /// A message that was sent at least once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +33,7 @@ pub struct Message {
 
 impl Message {
     /// Is this a queue of its?
-    pub fn goes_to(&self, lane: &Lane) -> bool {
+    fn goes_to(&self, lane: &Lane) -> bool {
         self.lane == *lane || self.belongs.as_ref() == Some(lane)
     }
 }
@@ -106,6 +108,13 @@ pub enum Fact {
         /// medium, not of the broker.
         durable: Option<u64>,
     },
+    /// A consumer failed to consume a message, and wants it again: its group may find it once more.
+    Failed {
+        /// Group.
+        group: Text,
+        /// Which message.
+        id: Id,
+    },
     /// A consumer holds queues for itself.
     Locked {
         /// By which process of the broker.
@@ -125,6 +134,19 @@ pub enum Fact {
         code: Code,
         /// The messages.
         ids: Vec<Id>,
+    },
+    /// A message that a consumer sent back was taken.
+    SentBack {
+        /// By which broker.
+        broker: Text,
+        /// By which process of it.
+        life: u32,
+        /// Group.
+        group: Text,
+        /// Which message.
+        id: Id,
+        /// How often it had failed before.
+        times: i32,
     },
     /// A send went out.
     Sent {
@@ -153,6 +175,8 @@ pub struct History {
     sends: u64,
     /// How often each message was sent, and over which connection first.
     sent: BTreeMap<Id, (u32, u64)>,
+    /// What groups failed to consume.
+    failed: BTreeSet<(Text, Id)>,
 }
 
 impl History {
@@ -163,6 +187,9 @@ impl History {
             for id in ids {
                 self.sent.entry(*id).or_insert((0, *ended)).0 += 1;
             }
+        }
+        if let Fact::Failed { group, id } = &fact {
+            self.failed.insert((group.clone(), *id));
         }
         self.facts.push((now, fact));
     }
@@ -191,6 +218,18 @@ impl History {
     /// The messages, by identity.
     pub const fn messages(&self) -> &BTreeMap<Id, Message> {
         &self.messages
+    }
+
+    /// Is this a queue where the message may be? The one to which it was sent; or one to which it
+    /// came since a group failed to consume it.
+    pub fn may_be_in(&self, lane: &Lane, id: Id) -> bool {
+        let Some(made) = self.messages.get(&id) else { return false };
+        let failed = |group: &str| self.failed.contains(&(group.into(), id));
+        let is_back = match retries::group_of(&lane.topic) {
+            Some(group) => failed(group),
+            None => lane.topic == SCHEDULE_TOPIC && self.failed.iter().any(|(_, of)| *of == id),
+        };
+        made.goes_to(lane) || (is_back && lane.broker == made.lane.broker)
     }
 
     /// When a message was first sent.

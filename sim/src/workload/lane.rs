@@ -1,5 +1,6 @@
 //! One queue that a consumer has, and the shares in which a group has them.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use hotfire_core::domain::{
@@ -10,6 +11,7 @@ use hotfire_storage::text::Text;
 use hotfire_storage::time::Mono;
 
 use super::message::Lane;
+use super::retries::Back;
 
 /// Where a consumer is with a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub(super) struct Held {
     /// And was acknowledged.
     pub(super) kept: Option<u64>,
     pub(super) commit_at: Mono,
+    /// What failed to be consumed: nothing is committed before it was sent back.
+    pub(super) backs: VecDeque<Back>,
 }
 
 impl Held {
@@ -48,7 +52,13 @@ impl Held {
             committed: None,
             kept: None,
             commit_at: Mono::ZERO,
+            backs: VecDeque::new(),
         }
+    }
+
+    /// Is there something to say of how far it is?
+    pub(super) fn wants_commit(&self) -> bool {
+        self.step == Step::Pull && self.committed != Some(self.next) && self.backs.is_empty()
     }
 }
 

@@ -126,6 +126,8 @@ pub struct Record<'a> {
     pub id: Option<Id>,
     /// Its body is a batch.
     pub is_batch: bool,
+    /// How often it had failed to be consumed.
+    pub times: i32,
     properties: &'a [u8],
 }
 
@@ -140,6 +142,12 @@ impl<'a> Record<'a> {
             messages.push(message);
         }
         messages
+    }
+
+    /// Of a message that waits for its time: the queue to which it goes then.
+    pub fn belongs(&self) -> Option<(&'a str, i32)> {
+        let text = |key| std::str::from_utf8(property(self.properties, key)?).ok();
+        Some((text("REAL_TOPIC")?, text("REAL_QID")?.parse().ok()?))
     }
 
     /// The light queues that it is in, and its offset in each; those with names that cannot be
@@ -201,7 +209,8 @@ fn record(bytes: &[u8]) -> Option<Record<'_>> {
     slice(&mut rest, 8 + if born_v6 { 20 } else { 8 })?;
     let stored = i64::from_be_bytes(take(&mut rest)?);
     slice(&mut rest, if store_v6 { 20 } else { 8 })?;
-    slice(&mut rest, 4 + 8)?;
+    let times = i32::from_be_bytes(take(&mut rest)?);
+    slice(&mut rest, 8)?;
     let len = u32::from_be_bytes(take(&mut rest)?) as usize;
     let body = slice(&mut rest, len)?;
     let len = match magic {
@@ -226,6 +235,7 @@ fn record(bytes: &[u8]) -> Option<Record<'_>> {
         body,
         id,
         is_batch: sys_flag & 0x80 != 0,
+        times,
         properties,
     })
 }

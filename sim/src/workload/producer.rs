@@ -29,7 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const RECORD_REST: u32 = 470;
 
 /// What messages of the first delay levels wait.
-pub const DELAYS_MS: [i64; 3] = [1_000, 5_000, 10_000];
+pub const DELAYS_MS: [i64; 5] = [1_000, 5_000, 10_000, 30_000, 60_000];
+/// How many of them producers ask for.
+const LEVELS: usize = 3;
 
 /// The topic whose batches are stored as they are.
 pub const BATCH_TOPIC: &str = "topic-batch";
@@ -283,7 +285,7 @@ impl Producer {
         if !may || !dice.chance(self.order.delayed, "work.delayed") {
             return Some((lane, None));
         }
-        let queue = i32::try_from(dice.index(DELAYS_MS.len(), "work.delay")).expect("few");
+        let queue = i32::try_from(dice.index(LEVELS, "work.delay")).expect("few");
         let topic = Text::from_static(SCHEDULE_TOPIC);
         let waits = Lane { broker: lane.broker.clone(), topic, queue };
         let is_free = !self.jobs.iter().any(|job| job.lane == waits);

@@ -91,7 +91,7 @@ impl World<'_> {
         images.iter().find_map(|(broker, image)| {
             let missing = self.oracles.delivery.missing(broker, image);
             let floor = self.oracles.retention.passed_over(broker, image.end);
-            missing.or_else(|| timers::missing(image, &self.history, floor))
+            missing.or_else(|| timers::missing(image, floor))
         })
     }
 

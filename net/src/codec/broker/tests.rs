@@ -3,8 +3,8 @@ use std::time::Duration;
 use hotfire_core::domain::{
     Boundary, BrokerId, ConnId, ConsumeFrom, ConsumeType, ConsumerData, CreateTopic, HaInfo,
     HaLink, HaStatus, Heartbeat, KeyKind, MessageModel, MessageQueue, MinIdChange, Positions, Pull,
-    PullStatus, Pulled, Queried, QueryMessage, QueueRef, RuntimeInfo, Send, SendStatus, Sent,
-    Subscription, Text, TopicDescription,
+    PullStatus, Pulled, Queried, QueryMessage, QueueRef, RuntimeInfo, Send, SendBack, SendStatus,
+    Sent, Subscription, Text, TopicDescription,
 };
 use hotfire_core::flush::FlushFigures;
 use hotfire_storage::position::{Confirmed, Flushed, Physical, QueueOffset, Written};
@@ -132,6 +132,14 @@ fn requests() -> Vec<BrokerRequest> {
         BrokerRequest::HaStatus,
         BrokerRequest::RuntimeInfo,
         BrokerRequest::SearchOffset { of: queue(), at, boundary: Boundary::Upper },
+        BrokerRequest::SendBack(Box::new(SendBack {
+            group: "G".into(),
+            at: Physical::new(4096),
+            delay_level: -1,
+            origin_id: Some("0A000001".into()),
+            max_reconsume_times: Some(16),
+            unit_mode: true,
+        })),
         BrokerRequest::TopicConfig { topic: "T".into() },
         BrokerRequest::Unregister {
             client_id: "c".into(),

@@ -19,8 +19,8 @@ import org.apache.rocketmq.remoting.protocol.heartbeat.MessageModel;
 
 /**
  * Checks a cluster end to end with the official Java client, unmodified: sends in every mode that it offers while an
- * orderly cluster group consumes and is rebalanced three times, then lets a broadcast group read it all again. Exits 0
- * only if every message came to each as it was sent.
+ * orderly cluster group consumes and is rebalanced three times, then lets a broadcast group read it all again, and fails
+ * to consume some. Exits 0 only if every message came to each as it was sent.
  */
 public final class Main {
     private static final int LEAST_MESSAGES = 100;
@@ -58,6 +58,7 @@ public final class Main {
             Main main = new Main(options.getOrDefault("--namesrv", "127.0.0.1:9876"), plan);
             main.sendAndConsume();
             main.broadcast();
+            new Retries(main.namesrv, plan.topic, main.progress).run();
             System.exit(0);
         } catch (Throwable e) {
             e.printStackTrace();
