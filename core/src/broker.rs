@@ -92,7 +92,7 @@ use hand_over::HandOver;
 use hold::Holds;
 use locks::Locks;
 use offsets::Offsets;
-use ready::Readiness;
+use ready::{Answers, Readiness};
 use send::Parked;
 pub use state::OpenError;
 use topics::Topics;
@@ -148,6 +148,8 @@ pub struct Broker<D: Disk> {
     outbox: VecDeque<Effect>,
     woken: Vec<hold::Held>,
     readiness: Readiness,
+    /// Who waits until a group is kept.
+    group_answers: Answers,
     /// Why the last sync failed, if it did.
     sync_fault: Option<Fault>,
     retention: Retention,
@@ -410,6 +412,7 @@ impl<D: Disk> Machine for Broker<D> {
             self.holds.deadline(),
             self.parked.deadline(),
             self.readiness.deadline(),
+            self.group_answers.deadline(),
             self.retention.deadline().filter(|_| self.retains()),
             (self.store.has_followers() && self.retains()).then_some(Mono::ZERO),
             self.store.is_catching_up().then_some(Mono::ZERO),

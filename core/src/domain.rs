@@ -17,5 +17,5 @@ pub use ha::*;
 pub use namesrv::*;
 pub use peer::*;
 
-pub use hotfire_storage::documents::DataVersion;
+pub use hotfire_storage::documents::{DataVersion, GroupConfig};
 pub use hotfire_storage::text::Text;

@@ -58,7 +58,7 @@ impl<D: Disk> Broker<D> {
     /// More of the topic table may be relied on: who waited for that goes on.
     pub(super) fn became_ready(&mut self, now: Now) {
         let upto = self.ready_upto();
-        while let Some((caller, response)) = self.readiness.next_answer(upto) {
+        while let Some((caller, response)) = self.readiness.answers.next(upto) {
             self.answer(caller, response);
         }
         self.retry_parked(now);
@@ -66,8 +66,12 @@ impl<D: Disk> Broker<D> {
 
     /// The disk does not answer: who has waited for it long enough must know.
     pub(super) fn tell_late(&mut self, now: Now) {
-        while let Some(caller) = self.readiness.late(now.mono) {
+        while let Some(caller) = self.readiness.answers.late(now.mono) {
             let remark = "the disk has not kept the topic yet; try again, or use another broker";
+            self.refuse(caller, Code::SystemBusy, remark.to_owned());
+        }
+        while let Some(caller) = self.group_answers.late(now.mono) {
+            let remark = "the disk has not kept the group yet; try again";
             self.refuse(caller, Code::SystemBusy, remark.to_owned());
         }
     }
@@ -75,10 +79,23 @@ impl<D: Disk> Broker<D> {
     /// The topic table could not be kept: who waited for that must know.
     fn topics_lost(&mut self) {
         let remark = "the disk failed to keep the topic; use another broker";
-        while let Some(caller) = self.readiness.abandon() {
+        while let Some(caller) = self.readiness.answers.abandon() {
             self.refuse(caller, Code::SystemError, remark.to_owned());
         }
         self.refuse_parked(Code::SystemError, remark);
+    }
+
+    /// The table of groups was kept, or could not be: who waited for that must know.
+    fn groups_saved(&mut self, durable: bool) {
+        self.groups.version_mut().save_ended(durable);
+        let upto = self.groups.version().durable_upto();
+        while let Some((caller, response)) = self.group_answers.next(upto) {
+            self.answer(caller, response);
+        }
+        while !durable && let Some(caller) = self.group_answers.abandon() {
+            let remark = "the disk failed to keep the group; try again";
+            self.refuse(caller, Code::SystemError, remark.to_owned());
+        }
     }
 
     fn saved(&mut self, now: Now, path: &str, outcome: &Result<(), Fault>) {
@@ -98,7 +115,7 @@ impl<D: Disk> Broker<D> {
                     self.topics_lost();
                 }
             }
-            state::GROUPS => self.groups.version_mut().save_ended(durable),
+            state::GROUPS => self.groups_saved(durable),
             state::OFFSETS | state::LIGHT_OFFSETS if !durable => self.offsets.save_failed(),
             state::DELAY_OFFSETS if !durable => self.delays.save_failed(),
             _ => {}

@@ -1,6 +1,6 @@
 //! Consumer groups: which exist, and what they may do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hotfire_storage::documents::{GroupConfig, GroupTable};
 use hotfire_storage::text::Text;
@@ -16,11 +16,13 @@ use crate::machine::Digest;
 #[derive(Debug)]
 pub(super) struct Groups {
     table: BTreeMap<Text, GroupConfig>,
-    /// Group and topic to what is forbidden there. Kept as found: no request changes it yet.
+    /// Group and topic to what is forbidden there. Kept as found, until the group is deleted.
     forbidden: BTreeMap<Text, BTreeMap<Text, i32>>,
     version: Version,
     auto_create: bool,
     max: usize,
+    /// Queues of a topic, of a group's retries, too.
+    max_queues: u32,
     /// What every group of light queues is like, if there are any.
     light: Option<GroupConfig>,
 }
@@ -42,6 +44,7 @@ impl Groups {
             version: Version::restored(kept.data_version),
             auto_create: config.auto_create_group,
             max: config.limits.groups,
+            max_queues: config.limits.queues_per_topic,
             light: config.light_queues.then(GroupConfig::default),
         }
     }
@@ -118,12 +121,81 @@ impl Groups {
             return Err((Code::SubscriptionGroupNotExist, remark));
         }
         if self.table.len() >= self.max {
-            let remark = format!("this broker keeps {} groups, its limit", self.max);
-            return Err((Code::SystemError, remark));
+            return Err(self.too_many());
         }
         self.table.insert(group.detached(), GroupConfig::new(group));
         self.version.change(wall);
         Ok(())
+    }
+
+    /// Makes groups as wanted: all of them, or none. Answers the newest change that this speaks of.
+    pub(super) fn configure(
+        &mut self,
+        wall: Wall,
+        wanted: Vec<GroupConfig>,
+    ) -> Result<i64, Refusal> {
+        let made = wanted.into_iter().map(|wanted| self.changed(wanted));
+        let made: Vec<GroupConfig> = made.collect::<Result<_, _>>()?;
+        let is_new = |config: &&GroupConfig| !self.table.contains_key(&config.group_name);
+        let new: BTreeSet<&Text> =
+            made.iter().filter(is_new).map(|made| &made.group_name).collect();
+        if self.table.len() + new.len() > self.max {
+            return Err(self.too_many());
+        }
+        for config in made {
+            let name = config.group_name.detached();
+            if self.table.get(&name) != Some(&config) {
+                self.version.change(wall);
+                self.table.insert(name, config);
+            }
+        }
+        Ok(self.version.now().counter)
+    }
+
+    /// A group as it is wanted, with the attributes that it has.
+    fn changed(&self, wanted: GroupConfig) -> Result<GroupConfig, Refusal> {
+        let group = &wanted.group_name;
+        names::check_group(group)?;
+        let allowed = 0..=i32::try_from(self.max_queues).unwrap_or(i32::MAX);
+        if !allowed.contains(&wanted.retry_queue_nums) {
+            let (queues, most) = (wanted.retry_queue_nums, self.max_queues);
+            let remark = format!("retryQueueNums={queues}: 0 to {most} are allowed");
+            return Err((Code::InvalidParameter, remark));
+        }
+        let held = self.table.get(group);
+        let mut attributes = held.map(|held| held.attributes.clone()).unwrap_or_default();
+        for (change, value) in &wanted.attributes {
+            match (change.strip_prefix('+'), change.strip_prefix('-')) {
+                (Some(key), _) => _ = attributes.insert(key.into(), value.detached()),
+                (None, Some(key)) => _ = attributes.remove(key),
+                (None, None) => {
+                    let remark = format!("attributes: {change:?} is neither +key nor -key");
+                    return Err((Code::InvalidParameter, remark));
+                }
+            }
+        }
+        Ok(GroupConfig { attributes, ..wanted })
+    }
+
+    /// The group is no more. Answers the newest change that this speaks of.
+    pub(super) fn delete(&mut self, wall: Wall, group: &str) -> i64 {
+        let (was, were) = (self.table.remove(group), self.forbidden.remove(group));
+        if was.is_some() || were.is_some() {
+            self.version.change(wall);
+        }
+        self.version.now().counter
+    }
+
+    /// How a group is configured.
+    pub(super) fn config(&mut self, wall: Wall, group: &Text) -> Result<GroupConfig, Refusal> {
+        self.ensure(wall, group)?;
+        let config = self.get(group).cloned().expect("it is there from now on");
+        Ok(GroupConfig { group_name: group.detached(), ..config })
+    }
+
+    fn too_many(&self) -> Refusal {
+        let remark = format!("this broker keeps {} groups, its limit", self.max);
+        (Code::SystemError, remark)
     }
 
     pub(super) fn digest(&self, into: &mut Digest) {

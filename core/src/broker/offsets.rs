@@ -113,6 +113,14 @@ impl Offsets {
         }
     }
 
+    /// Forgets what a group has consumed.
+    pub(super) fn forget(&mut self, group: &str) {
+        let before = self.table.len() + self.light.len();
+        self.table.retain(|(_, of), _| *of != *group);
+        self.light.retain(|key, _| key.rsplit_once('@').is_none_or(|(_, of)| of != group));
+        self.changed |= before != self.table.len() + self.light.len();
+    }
+
     /// Takes back what lies beyond a queue's end: a power loss took those messages, and what is
     /// appended in their place must be consumed.
     pub(super) fn clamp(&mut self, end_of: impl Fn(&QueueRef) -> Option<QueueOffset>) {

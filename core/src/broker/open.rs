@@ -20,7 +20,7 @@ use super::ha::Ha;
 use super::hand_over::HandOver;
 use super::hold::Holds;
 use super::locks::Locks;
-use super::ready::Readiness;
+use super::ready::{Answers, Readiness};
 use super::send::Parked;
 use super::unique::UniqueKeys;
 use super::waiters::Waiters;
@@ -99,6 +99,7 @@ impl<D: Disk> Broker<D> {
             acting: Acting::new(&config, now.mono),
             hand_over: HandOver::new(&config, now.mono),
             confirmed: Confirmed::upto(store.written().end()),
+            group_answers: Answers::default(),
             readiness: Readiness::new(config.name_servers, topics.registered_version().counter),
             topics,
             groups,

@@ -32,8 +32,13 @@ pub(super) struct Readiness {
     name_servers: usize,
     routed: i64,
     routing: Option<Routing>,
-    waiting: VecDeque<Waiting>,
+    /// Who waits.
+    pub(super) answers: Answers,
 }
+
+/// Answers that wait until a change of a table may be relied on.
+#[derive(Debug, Default)]
+pub(super) struct Answers(VecDeque<Waiting>);
 
 /// An answer that waits for a change.
 #[derive(Debug)]
@@ -47,7 +52,7 @@ struct Waiting {
 impl Readiness {
     pub(super) fn new(name_servers: usize, change: i64) -> Self {
         // What was there at the start is announced, but nobody here waits for it.
-        Self { name_servers, routed: change, routing: None, waiting: VecDeque::new() }
+        Self { name_servers, routed: change, routing: None, answers: Answers::default() }
     }
 
     /// The table with this change is sent to every name server now.
@@ -85,8 +90,15 @@ impl Readiness {
         if self.name_servers == 0 { durable } else { durable.min(self.routed) }
     }
 
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        let routing = self.routing.map(|routing| routing.deadline);
+        routing.into_iter().chain(self.answers.deadline()).min()
+    }
+}
+
+impl Answers {
     /// Answers once the change may be relied on.
-    pub(super) fn answer_after(
+    pub(super) fn push(
         &mut self,
         now: Mono,
         change: i64,
@@ -95,28 +107,26 @@ impl Readiness {
     ) {
         // All wait equally long, so the first is the first to lose patience.
         let deadline = now.after(DISK_PATIENCE);
-        self.waiting.push_back(Waiting { change, deadline, caller, response });
+        self.0.push_back(Waiting { change, deadline, caller, response });
     }
 
     /// The next answer that may go, given the newest change that may be relied on.
-    pub(super) fn next_answer(&mut self, upto: i64) -> Option<(Caller, BrokerResponse)> {
-        let next = self.waiting.pop_front_if(|first| first.change <= upto);
+    pub(super) fn next(&mut self, upto: i64) -> Option<(Caller, BrokerResponse)> {
+        let next = self.0.pop_front_if(|first| first.change <= upto);
         next.map(|next| (next.caller, next.response))
     }
 
     /// The next one that has waited long enough.
     pub(super) fn late(&mut self, now: Mono) -> Option<Caller> {
-        self.waiting.pop_front_if(|first| first.deadline <= now).map(|late| late.caller)
+        self.0.pop_front_if(|first| first.deadline <= now).map(|late| late.caller)
     }
 
     /// The next one that waits, whatever for: the table could not be kept.
     pub(super) fn abandon(&mut self) -> Option<Caller> {
-        self.waiting.pop_front().map(|waiting| waiting.caller)
+        self.0.pop_front().map(|waiting| waiting.caller)
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
-        let routing = self.routing.map(|routing| routing.deadline);
-        let late = self.waiting.front().map(|first| first.deadline);
-        routing.into_iter().chain(late).min()
+        self.0.front().map(|first| first.deadline)
     }
 }

@@ -11,34 +11,46 @@ use crate::domain::{
     BrokerRequest, BrokerResponse, Caller, Code, Heartbeat, QueueRef, RuntimeInfo,
 };
 
+/// Upon which change of a table an answer waits, until it may be relied on.
+enum After {
+    Nothing,
+    Groups(i64),
+    Topics(i64),
+}
+
 impl<D: Disk> Broker<D> {
     pub(super) fn serve(&mut self, now: Now, caller: Caller, request: BrokerRequest) {
         if !self.hand_over.is_done() && hand_over::must_wait(&request) {
             return self.serve_after_hand_over(caller, request);
         }
         match self.respond(now, &caller, request) {
-            Ok((change, response)) if change > self.ready_upto() => {
-                self.readiness.answer_after(now.mono, change, caller, response);
+            Ok((After::Topics(change), response)) if change > self.ready_upto() => {
+                self.readiness.answers.push(now.mono, change, caller, response);
+            }
+            Ok((After::Groups(change), response))
+                if change > self.groups.version().durable_upto() =>
+            {
+                self.group_answers.push(now.mono, change, caller, response);
             }
             Ok((_, response)) => self.answer(caller, response),
             Err((code, remark)) => self.refuse(caller, code, remark),
         }
     }
 
-    /// The response, and the change of the topic table that it speaks of (0: of none).
+    /// The response, and what it speaks of.
     fn respond(
         &mut self,
         now: Now,
         caller: &Caller,
         request: BrokerRequest,
-    ) -> Result<(i64, BrokerResponse), Refusal> {
+    ) -> Result<(After, BrokerResponse), Refusal> {
         let response = match request {
+            request @ (BrokerRequest::ConfigureGroups(_)
+            | BrokerRequest::CreateTopic(_)
+            | BrokerRequest::DeleteGroup { .. }
+            | BrokerRequest::GroupConfig { .. }
+            | BrokerRequest::TopicConfig { .. }) => return self.manage(now, request),
             BrokerRequest::ConsumerList { group } => self.consumer_list(&group)?,
-            BrokerRequest::CreateTopic(wanted) => {
-                let change = self.topics.create(now.wall, &wanted)?;
-                self.store.declare_batch(&wanted.topic, self.topics.is_batch(&wanted.topic));
-                return Ok((change, BrokerResponse::Done));
-            }
             BrokerRequest::EarliestStoreTime(of) => {
                 BrokerResponse::Timestamp(self.earliest(&of).map_or(-1, Wall::as_millis))
             }
@@ -63,10 +75,9 @@ impl<D: Disk> Broker<D> {
                 let found = self.store.offset_by_time(&of.topic, of.queue, at, boundary);
                 offset(found.map_or(0, QueueOffset::get))
             }
-            BrokerRequest::State(kind) => return Ok(self.state_of(kind)),
-            BrokerRequest::TopicConfig { topic } => {
-                let config = self.topics.get(&topic).ok_or_else(|| no_topic(&topic))?;
-                BrokerResponse::TopicConfig(Box::new(config.describe(&topic)))
+            BrokerRequest::State(kind) => {
+                let (change, response) = self.state_of(kind);
+                return Ok((After::Topics(change), response));
             }
             BrokerRequest::Unlock { group, client_id, queues } => {
                 self.locks.unlock(&group, &client_id, &queues);
@@ -92,7 +103,55 @@ impl<D: Disk> Broker<D> {
                 unreachable!("they are handled before")
             }
         };
-        Ok((0, response))
+        Ok((After::Nothing, response))
+    }
+
+    /// Requests about topics and groups themselves.
+    fn manage(
+        &mut self,
+        now: Now,
+        request: BrokerRequest,
+    ) -> Result<(After, BrokerResponse), Refusal> {
+        Ok(match request {
+            BrokerRequest::ConfigureGroups(wanted) => {
+                self.refuse_as_slave()?;
+                let change = self.groups.configure(now.wall, wanted)?;
+                (After::Groups(change), BrokerResponse::Done)
+            }
+            BrokerRequest::CreateTopic(wanted) => {
+                let change = self.topics.create(now.wall, &wanted)?;
+                self.store.declare_batch(&wanted.topic, self.topics.is_batch(&wanted.topic));
+                (After::Topics(change), BrokerResponse::Done)
+            }
+            BrokerRequest::DeleteGroup { group, clean_offset } => {
+                self.refuse_as_slave()?;
+                if clean_offset {
+                    self.offsets.forget(&group);
+                }
+                let change = self.groups.delete(now.wall, &group);
+                (After::Groups(change), BrokerResponse::Done)
+            }
+            BrokerRequest::GroupConfig { group } => {
+                let config = self.groups.config(now.wall, &group)?;
+                (After::Nothing, BrokerResponse::GroupConfig(Box::new(config)))
+            }
+            BrokerRequest::TopicConfig { topic } => {
+                let config = self.topics.get(&topic).ok_or_else(|| no_topic(&topic))?;
+                let description = Box::new(config.describe(&topic));
+                (After::Nothing, BrokerResponse::TopicConfig(description))
+            }
+            other => unreachable!("{other:?} is about something else"),
+        })
+    }
+
+    /// What a slave keeps is its master's.
+    fn refuse_as_slave(&self) -> Result<(), Refusal> {
+        if self.ha.is_slave() {
+            let remark = "this broker is a slave and takes its groups over from its master: \
+                          configure them there";
+            return Err((Code::SystemError, remark.to_owned()));
+        }
+        Ok(())
     }
 
     fn runtime(&self, now: Now) -> RuntimeInfo {
@@ -137,7 +196,7 @@ impl<D: Disk> Broker<D> {
         now: Now,
         caller: &Caller,
         mut beat: Heartbeat,
-    ) -> Result<(i64, BrokerResponse), Refusal> {
+    ) -> Result<(After, BrokerResponse), Refusal> {
         // A group that may not be created is left out; the rest of the heartbeat counts.
         beat.consumers.retain(|data| match self.groups.ensure(now.wall, &data.group) {
             Ok(()) => true,
@@ -151,7 +210,7 @@ impl<D: Disk> Broker<D> {
             change = change.max(self.retry_topic(now.wall, &data.group, false)?.since);
         }
         let sub_changed = self.clients.heartbeat(now.mono, caller, beat)?;
-        Ok((change, BrokerResponse::Heartbeat { sub_changed }))
+        Ok((After::Topics(change), BrokerResponse::Heartbeat { sub_changed }))
     }
 
     fn min_offset(&self, of: &QueueRef) -> BrokerResponse {

@@ -1,6 +1,7 @@
 mod acting;
 mod delays;
 mod delivery;
+mod groups;
 mod ha;
 mod pool;
 mod query;

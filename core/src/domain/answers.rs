@@ -8,7 +8,7 @@ use hotfire_storage::position::{Confirmed, Flushed, Physical, QueueOffset, Span,
 use hotfire_storage::text::Text;
 use hotfire_storage::time::Wall;
 
-use super::{Code, HaInfo, HaStatus, MessageQueue, StateKind};
+use super::{Code, GroupConfig, HaInfo, HaStatus, MessageQueue, StateKind};
 use crate::flush::FlushFigures;
 
 /// What a stored message's sender was promised, as far as it was kept.
@@ -106,6 +106,8 @@ pub enum BrokerResponse {
     Consumers(Vec<Text>),
     /// Success with nothing to say.
     Done,
+    /// 352.
+    GroupConfig(Box<GroupConfig>),
     /// 34.
     Heartbeat {
         /// The subscriptions differ from the stored ones: send them in full.

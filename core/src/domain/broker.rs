@@ -6,7 +6,7 @@ use hotfire_storage::text::Text;
 use hotfire_storage::time::Wall;
 pub use hotfire_storage::{Boundary, KeyKind};
 
-use super::MinIdChange;
+use super::{GroupConfig, MinIdChange};
 
 /// A queue of a topic on this broker, as requests name it. May not exist.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -323,6 +323,9 @@ impl CreateTopic {
 /// What a broker may be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BrokerRequest {
+    /// 200 UPDATE_AND_CREATE_SUBSCRIPTIONGROUP; 225 for more than one: all of them, or none.
+    /// Attributes are changes: `+key` sets one, `-key` takes it away.
+    ConfigureGroups(Vec<GroupConfig>),
     /// 38 GET_CONSUMER_LIST_BY_GROUP.
     ConsumerList {
         /// Group.
@@ -330,8 +333,20 @@ pub enum BrokerRequest {
     },
     /// 17 UPDATE_AND_CREATE_TOPIC.
     CreateTopic(Box<CreateTopic>),
+    /// 207 DELETE_SUBSCRIPTIONGROUP.
+    DeleteGroup {
+        /// Group.
+        group: Text,
+        /// And what it has consumed.
+        clean_offset: bool,
+    },
     /// 32 GET_EARLIEST_MSG_STORETIME.
     EarliestStoreTime(QueueRef),
+    /// 352 GET_SUBSCRIPTIONGROUP_CONFIG.
+    GroupConfig {
+        /// Group.
+        group: Text,
+    },
     /// 34 HEART_BEAT.
     Heartbeat(Box<Heartbeat>),
     /// 41 LOCK_BATCH_MQ.

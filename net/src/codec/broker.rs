@@ -9,6 +9,7 @@
 //! | `consumer` | 34, 35, 38, 40, 41, 42 |
 //! | `offset` | 14, 15, 29, 30, 31, 32 |
 //! | `group` | 905 |
+//! | `group_config` | 200, 207, 225, 352 |
 //! | `ha` | 906, 907 |
 //! | `runtime` | 28 |
 //! | `state` | 21, 43, 45, 201, 402 |
@@ -16,6 +17,7 @@
 
 mod consumer;
 mod group;
+mod group_config;
 mod ha;
 mod offset;
 mod pull;
@@ -56,9 +58,13 @@ const GET_CONSUMER_LIST_BY_GROUP: i32 = 38;
 const NOTIFY_CONSUMER_IDS_CHANGED: i32 = 40;
 const LOCK_BATCH_MQ: i32 = 41;
 const UNLOCK_BATCH_MQ: i32 = 42;
+const UPDATE_AND_CREATE_SUBSCRIPTIONGROUP: i32 = 200;
+const DELETE_SUBSCRIPTIONGROUP: i32 = 207;
+const UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST: i32 = 225;
 const SEND_MESSAGE_V2: i32 = 310;
 const SEND_BATCH_MESSAGE: i32 = 320;
 const GET_TOPIC_CONFIG: i32 = 351;
+const GET_SUBSCRIPTIONGROUP_CONFIG: i32 = 352;
 const LITE_PULL_MESSAGE: i32 = 361;
 const NOTIFY_MIN_BROKER_ID_CHANGE: i32 = 905;
 const EXCHANGE_BROKER_HA_INFO: i32 = 906;
@@ -85,6 +91,10 @@ pub fn decode_request(header: &Header, body: &Bytes) -> BrokerRequest {
         | GET_MIN_OFFSET
         | GET_EARLIEST_MSG_STORETIME => offset::decode(header),
         NOTIFY_MIN_BROKER_ID_CHANGE => group::decode(&header.fields),
+        UPDATE_AND_CREATE_SUBSCRIPTIONGROUP
+        | UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST
+        | DELETE_SUBSCRIPTIONGROUP
+        | GET_SUBSCRIPTIONGROUP_CONFIG => group_config::decode(header, body),
         EXCHANGE_BROKER_HA_INFO => Ok(ha::decode_info(&header.fields)),
         GET_BROKER_HA_STATUS => Ok(BrokerRequest::HaStatus),
         GET_BROKER_RUNTIME_INFO => Ok(BrokerRequest::RuntimeInfo),
@@ -117,6 +127,9 @@ pub fn encode_response(
             answer(caller, Code::Success, None, into).finish(consumer::members_body(members))
         }
         BrokerResponse::Done => answer(caller, Code::Success, None, into).finish(Body::None),
+        BrokerResponse::GroupConfig(config) => {
+            answer(caller, Code::Success, None, into).finish(group_config::config_body(config))
+        }
         BrokerResponse::Heartbeat { sub_changed } => {
             let mut head = answer(caller, Code::Success, None, into);
             head.field("IS_SUPPORT_HEART_BEAT_V2", "true").show("IS_SUB_CHANGE", sub_changed);
@@ -194,9 +207,15 @@ pub fn decode_notice(header: &Header) -> Option<BrokerNotice> {
 /// The request code of a request.
 pub fn request_code(request: &BrokerRequest) -> i32 {
     match request {
+        BrokerRequest::ConfigureGroups(configs) if configs.len() == 1 => {
+            UPDATE_AND_CREATE_SUBSCRIPTIONGROUP
+        }
+        BrokerRequest::ConfigureGroups(_) => UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST,
         BrokerRequest::ConsumerList { .. } => GET_CONSUMER_LIST_BY_GROUP,
         BrokerRequest::CreateTopic(_) => UPDATE_AND_CREATE_TOPIC,
+        BrokerRequest::DeleteGroup { .. } => DELETE_SUBSCRIPTIONGROUP,
         BrokerRequest::EarliestStoreTime(_) => GET_EARLIEST_MSG_STORETIME,
+        BrokerRequest::GroupConfig { .. } => GET_SUBSCRIPTIONGROUP_CONFIG,
         BrokerRequest::Heartbeat(_) => HEART_BEAT,
         BrokerRequest::Lock { .. } => LOCK_BATCH_MQ,
         // Not something to ask; a server answers the code 0 as unsupported.
@@ -258,6 +277,9 @@ fn put_request(head: &mut HeadWriter<'_>, request: &BrokerRequest) -> Body {
             offset::put(head, request);
             Body::None
         }
+        BrokerRequest::ConfigureGroups(_)
+        | BrokerRequest::DeleteGroup { .. }
+        | BrokerRequest::GroupConfig { .. } => group_config::put(head, request),
         BrokerRequest::CreateTopic(_) | BrokerRequest::TopicConfig { .. } => {
             topic::put(head, request);
             Body::None
@@ -334,6 +356,7 @@ pub fn decode_response(
         }
         GET_EARLIEST_MSG_STORETIME => BrokerResponse::Timestamp(fields.number("timestamp")?),
         GET_BROKER_RUNTIME_INFO => runtime::decode(body)?,
+        GET_SUBSCRIPTIONGROUP_CONFIG => group_config::decode_config(body)?,
         GET_TOPIC_CONFIG => topic::decode_description(body)?,
         code => match state::kind(code) {
             Some(kind) => {

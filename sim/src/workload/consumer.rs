@@ -52,6 +52,8 @@ pub struct Consumer {
 #[derive(Debug)]
 struct Tie {
     addr: Text,
+    /// Does the broker know how the group is to be?
+    is_configured: bool,
     beat_at: Mono,
     has_beaten: bool,
     list_at: Mono,
@@ -75,6 +77,7 @@ enum What {
     Back { lane: Lane, back: Back },
     Beat { broker: Text },
     Commit { lane: Lane, next: u64 },
+    Configure { broker: Text },
     List { broker: Text },
     Lock { lane: Lane, asked: Mono },
     Offset { lane: Lane },
@@ -128,7 +131,7 @@ impl Consumer {
     fn failed(&mut self, now: Mono, what: What) {
         let again = now.after(RETRY);
         match what {
-            What::Beat { broker } => {
+            What::Beat { broker } | What::Configure { broker } => {
                 let tie = self.brokers.get_mut(&broker).expect("ties stay");
                 (tie.asked, tie.beat_at) = (false, again);
             }
@@ -166,6 +169,10 @@ impl Consumer {
                 }
                 (tie.asked, tie.has_beaten) = (false, true);
                 tie.beat_at = now.after(BEAT_EVERY);
+            }
+            (What::Configure { broker }, Reply::Broker(BrokerResponse::Done, _)) => {
+                let tie = self.brokers.get_mut(&broker).expect("ties stay");
+                (tie.asked, tie.is_configured, tie.beat_at) = (false, true, now);
             }
             (What::List { broker }, Reply::Broker(BrokerResponse::Consumers(members), _)) => {
                 let tie = self.brokers.get_mut(&broker).expect("ties stay");
@@ -318,6 +325,11 @@ impl Consumer {
         let (broker, tie) = self.brokers.iter_mut().find(|(_, tie)| tie.due() <= now)?;
         tie.asked = true;
         let broker = broker.clone();
+        if self.failing > 0 && !tie.is_configured {
+            let request = BrokerRequest::ConfigureGroups(vec![retries::group(&self.group)]);
+            let what = What::Configure { broker: broker.clone() };
+            return Some(self.call(now, &broker, request, what));
+        }
         if tie.beat_at <= now || !tie.has_beaten {
             let beat = lane::heartbeat(&self.client, &self.group, &self.topics);
             let beat = BrokerRequest::Heartbeat(Box::new(beat));

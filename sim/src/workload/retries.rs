@@ -1,6 +1,6 @@
 //! Messages that consumers fail to consume: which, how often, and where they go then.
 
-use hotfire_core::domain::{BrokerRequest, SendBack};
+use hotfire_core::domain::{BrokerRequest, GroupConfig, SendBack};
 use hotfire_storage::position::Physical;
 use hotfire_storage::text::Text;
 
@@ -9,6 +9,12 @@ use crate::choose::mixed;
 
 /// How often a message comes again before it is kept aside.
 pub const MOST: i32 = 2;
+
+/// A group that gets messages again so often: what every broker is told before it is asked for any,
+/// and has to keep.
+pub fn group(name: &Text) -> GroupConfig {
+    GroupConfig { retry_max_times: MOST, retry_queue_nums: 2, ..GroupConfig::new(name) }
+}
 
 /// The topic from which a group gets what it failed to consume.
 pub fn topic_of(group: &str) -> Text {
@@ -44,14 +50,14 @@ pub struct Back {
 }
 
 impl Back {
-    /// What its consumer asks for.
+    /// What its consumer asks for. Half of them leave it to the group how often.
     pub fn request(&self, group: &Text) -> BrokerRequest {
         BrokerRequest::SendBack(Box::new(SendBack {
             group: group.clone(),
             at: Physical::new(self.at),
             delay_level: 0,
             origin_id: Some(self.id.to_string().into()),
-            max_reconsume_times: Some(MOST),
+            max_reconsume_times: self.id.number.is_multiple_of(2).then_some(MOST),
             unit_mode: false,
         }))
     }

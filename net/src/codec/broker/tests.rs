@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use hotfire_core::domain::{
-    Boundary, BrokerId, ConnId, ConsumeFrom, ConsumeType, ConsumerData, CreateTopic, HaInfo,
-    HaLink, HaStatus, Heartbeat, KeyKind, MessageModel, MessageQueue, MinIdChange, Positions, Pull,
-    PullStatus, Pulled, Queried, QueryMessage, QueueRef, RuntimeInfo, Send, SendBack, SendStatus,
-    Sent, Subscription, Text, TopicDescription,
+    Boundary, BrokerId, ConnId, ConsumeFrom, ConsumeType, ConsumerData, CreateTopic, GroupConfig,
+    HaInfo, HaLink, HaStatus, Heartbeat, KeyKind, MessageModel, MessageQueue, MinIdChange,
+    Positions, Pull, PullStatus, Pulled, Queried, QueryMessage, QueueRef, RuntimeInfo, Send,
+    SendBack, SendStatus, Sent, Subscription, Text, TopicDescription,
 };
 use hotfire_core::flush::FlushFigures;
 use hotfire_storage::position::{Confirmed, Flushed, Physical, QueueOffset, Written};
@@ -126,6 +126,10 @@ fn requests() -> Vec<BrokerRequest> {
             begin: Wall::from_millis(0),
             end: Wall::from_millis(i64::MAX),
         })),
+        BrokerRequest::ConfigureGroups(vec![GroupConfig::new("G")]),
+        BrokerRequest::ConfigureGroups(vec![GroupConfig::new("G"), GroupConfig::new("H")]),
+        BrokerRequest::DeleteGroup { group: "G".into(), clean_offset: true },
+        BrokerRequest::GroupConfig { group: "G".into() },
         BrokerRequest::QueryOffset { group: "G".into(), of: queue(), zero_if_absent: Some(false) },
         BrokerRequest::HaInfo { told: None },
         BrokerRequest::HaInfo { told: Some("10.0.0.1:10912".into()) },
@@ -321,6 +325,7 @@ fn every_answer_survives_the_wire() {
         (28, BrokerResponse::RuntimeInfo(Box::new(runtime(Some("a sync failed".into()))))),
         (32, BrokerResponse::Timestamp(1_700_000_000_000)),
         (351, BrokerResponse::TopicConfig(Box::new(description))),
+        (352, BrokerResponse::GroupConfig(Box::new(GroupConfig::new("G")))),
     ] {
         for json in [true, false] {
             let (header, body) = answered(code, &response, json);

@@ -16,6 +16,7 @@ impl Consumer {
             for place in self.routes.of(topic) {
                 self.brokers.entry(place.broker.clone()).or_insert_with(|| Tie {
                     addr: place.addr.clone(),
+                    is_configured: false,
                     beat_at: now,
                     has_beaten: false,
                     list_at: now,
