@@ -68,9 +68,7 @@ use hotfire_storage::text::Text;
 use hotfire_storage::time::{Mono, Now};
 use rand_pcg::Pcg64Mcg;
 
-use crate::domain::{
-    BrokerNotice, BrokerRequest, BrokerResponse, Code, NameResponse, Registration,
-};
+use crate::domain::{BrokerNotice, BrokerRequest, Code, NameResponse, Registration};
 use crate::flush::Flush;
 use crate::machine::{Digest, Machine};
 use crate::retention::{Retention, Why};

@@ -17,14 +17,14 @@ use hotfire_storage::text::Text;
 use hotfire_storage::time::{Now, Wall};
 use rand::RngExt;
 
+use super::Broker;
 use super::batch::{self, BatchMessage, INNER_MAX};
 use super::delays::DelayLevel;
 use super::deliver::without;
 use super::names::{self, DEAD_LETTER_PREFIX, RETRY_PREFIX, Refusal};
 use super::send::{Admitted, WAIT};
 use super::topics::Target;
-use super::{Broker, BrokerResponse};
-use crate::domain::{Caller, Code, QueueRef, Send, SendBack};
+use crate::domain::{BrokerResponse, Caller, Code, QueueRef, Send, SendBack};
 
 /// From which topic a message came before it was retried.
 const RETRY_TOPIC: &str = "RETRY_TOPIC";
@@ -60,13 +60,7 @@ impl<D: Disk> Broker<D> {
     /// `None`: the group wants nothing again.
     fn admit_back(&mut self, wall: Wall, back: &SendBack) -> Result<Option<Admitted>, Refusal> {
         self.check_open()?;
-        if self.config.permission & 2 == 0 {
-            let remark = format!(
-                "the broker[{}] sending message is forbidden: brokerPermission has no write bit",
-                self.config.identity.broker_name
-            );
-            return Err((Code::NoPermission, remark));
-        }
+        self.check_permission()?;
         self.groups.ensure(wall, &back.group)?;
         let retries = self.groups.retries(&back.group);
         if retries.queues <= 0 {

@@ -159,6 +159,18 @@ impl<D: Disk> Broker<D> {
         self.refuse_if_overloaded()
     }
 
+    /// May messages be stored here (`brokerPermission`)?
+    pub(super) fn check_permission(&self) -> Result<(), Refusal> {
+        if self.config.permission & 2 != 0 {
+            return Ok(());
+        }
+        let remark = format!(
+            "the broker[{}] sending message is forbidden: brokerPermission has no write bit",
+            self.config.identity.broker_name
+        );
+        Err((Code::NoPermission, remark))
+    }
+
     /// Everything that can be said without the log (2.3). Chooses the queue, and takes the topic's
     /// name from the table: a header is not kept for as long as a sync takes.
     fn admit(&mut self, now: Now, mut send: Box<Send>) -> Result<Admitted, Refusal> {
@@ -170,12 +182,8 @@ impl<D: Disk> Broker<D> {
         }
         let topic = self.topics.for_send(now.wall, &send)?;
         // Only ordered topics are barred: others lose nothing by a broker that drains.
-        if topic.order && self.config.permission & 2 == 0 {
-            let remark = format!(
-                "the broker[{}] sending message is forbidden: brokerPermission has no write bit",
-                self.config.identity.broker_name
-            );
-            return Err((Code::NoPermission, remark));
+        if topic.order {
+            self.check_permission()?;
         }
         if send.to.queue < 0 {
             let chosen = self.rng.random_range(0..topic.write_queues.max(1));

@@ -20,8 +20,8 @@ use hotfire_storage::time::Wall;
 
 use super::*;
 use crate::domain::{
-    BrokerId, BrokerIdentity, Caller, ConnId, CreateTopic, Language, Pull, PullStatus, Pulled,
-    QueueRef, Send, SendStatus, Sent,
+    BrokerId, BrokerIdentity, BrokerResponse, Caller, ConnId, CreateTopic, Language, Pull,
+    PullStatus, Pulled, QueueRef, Send, SendStatus, Sent,
 };
 
 fn settings() -> Settings {

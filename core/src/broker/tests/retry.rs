@@ -2,6 +2,7 @@
 
 use hotfire_storage::documents::{Document, GROUPS, GroupConfig, GroupTable};
 use hotfire_storage::position::Physical;
+use hotfire_storage::record::properties::SCHEDULE_TOPIC;
 use hotfire_storage::record::{Record, offset_message_id};
 
 use super::*;
@@ -226,10 +227,10 @@ fn a_send_to_a_retry_topic_that_comes_too_often_is_a_dead_letter() {
         let send = Send { properties, reconsume_times, max_reconsume_times, ..*send };
         let response = rig.one(0, BrokerRequest::Send(Box::new(send)));
         assert!(matches!(response, BrokerResponse::Sent(_)), "{response:?}");
-        (count(rig, 0, "SCHEDULE_TOPIC_XXXX"), count(rig, 0, DEAD))
+        (count(rig, 0, SCHEDULE_TOPIC), count(rig, 0, DEAD))
     };
     let waits = |rig: &mut Rig| {
-        let of = QueueRef { topic: "SCHEDULE_TOPIC_XXXX".into(), queue: 4 };
+        let of = QueueRef { topic: SCHEDULE_TOPIC.into(), queue: 4 };
         rig.one(0, BrokerRequest::MaxOffset(of))
     };
     assert_eq!(sends(&mut rig, 2, None), (0, 0));

@@ -6,7 +6,7 @@ use hotfire_storage::time::Mono;
 use super::{Consumer, Tie, What};
 use crate::workload::Act;
 use crate::workload::history::{Fact, History};
-use crate::workload::lane::{self, Held, Step, message_queue};
+use crate::workload::lane::{self, Held, message_queue};
 use crate::workload::message::Lane;
 
 impl Consumer {
@@ -60,7 +60,7 @@ impl Consumer {
     fn give_up(&mut self, now: Mono, lane: Lane, history: &mut History) -> Option<Act> {
         let held = self.lanes.get(&lane).expect("it was just found").clone();
         // What was not sent back yet is for the next one to consume, and to fail.
-        if held.step == Step::Pull && held.committed != Some(held.next) && held.backs.is_empty() {
+        if held.wants_commit() {
             return Some(self.commit(now, &lane, history));
         }
         self.lanes.remove(&lane);
