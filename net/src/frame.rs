@@ -152,6 +152,23 @@ impl FrameDecoder {
         Ok(Some(Frame { json: prefix.json, header, body }))
     }
 
+    /// Passes over the next frame if it is whole and `known` says something of it, of whether its
+    /// header is JSON and of the header: nothing is cut out of the buffer then, or kept. Else the
+    /// frame is the next one still.
+    pub fn pass_over<T>(
+        &mut self,
+        known: impl FnOnce(bool, &[u8]) -> Option<T>,
+    ) -> Result<Option<T>, FrameError> {
+        let Some(prefix) = self.prefix()?.filter(|prefix| self.buffer.len() >= prefix.total) else {
+            return Ok(None);
+        };
+        let said = known(prefix.json, &self.buffer[PREFIX..PREFIX + prefix.header]);
+        if said.is_some() {
+            self.buffer.advance(prefix.total);
+        }
+        Ok(said)
+    }
+
     /// Bytes of a frame that has begun and not ended.
     pub fn unfinished(&self) -> usize {
         self.buffer.len()
@@ -255,6 +272,31 @@ mod tests {
         }
         assert_eq!(decoder.buffer.as_ptr(), place);
         assert_eq!(decoder.next_frame(), Ok(Some(frame)));
+        assert_eq!(decoder.unfinished(), 0);
+    }
+
+    #[test]
+    fn what_is_known_is_passed_over_and_all_else_is_next() {
+        let frame = |header: &'static [u8]| Frame {
+            json: header[0] == b'{',
+            header: Bytes::from_static(header),
+            body: Bytes::from_static(b"body"),
+        };
+        let (known, other) = (frame(b"{1}"), frame(b"2"));
+        let mut decoder = FrameDecoder::new(FrameLimits::default());
+        for frame in [&known, &other, &known] {
+            decoder.read_into().extend_from_slice(&bytes_of(frame));
+        }
+        decoder.buffer.truncate(decoder.buffer.len() - 1);
+        let mut pass = |decoder: &mut FrameDecoder| {
+            decoder.pass_over(|json, header| json.then(|| header.to_vec())).expect("well formed")
+        };
+        assert_eq!(pass(&mut decoder).as_deref(), Some(&b"{1}"[..]));
+        assert_eq!(pass(&mut decoder), None, "not known");
+        assert_eq!(decoder.next_frame(), Ok(Some(other)));
+        assert_eq!(pass(&mut decoder), None, "not whole");
+        decoder.read_into().extend_from_slice(b"y");
+        assert_eq!(pass(&mut decoder).as_deref(), Some(&b"{1}"[..]));
         assert_eq!(decoder.unfinished(), 0);
     }
 

@@ -76,9 +76,10 @@ impl Header {
     }
 
     /// The request that a frame answers, if the answer is one of success as brokers write it: all
-    /// that a load wants to know of most. Of any other frame nothing is said.
-    pub fn answers_well(frame: &Frame) -> Option<i32> {
-        plain::answers_well(&frame.header).filter(|_| frame.json)
+    /// that a load wants to know of most. Of any other frame nothing is said. `json`: the header
+    /// has that form.
+    pub fn answers_well(json: bool, header: &[u8]) -> Option<i32> {
+        if json { plain::answers_well(header) } else { None }
     }
 
     /// Is the frame an answer?

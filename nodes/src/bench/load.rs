@@ -4,6 +4,7 @@
 //! came is used again at once, so exactly the window is in flight until the end.
 
 use std::cell::Cell;
+use std::io::IoSlice;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -154,6 +155,8 @@ struct Worker {
     begun: Vec<Option<Instant>>,
     /// Of a send, each slot's request: what is measured is the broker, so the load costs little.
     frames: Vec<Frame>,
+    /// Slots whose frames are to be written.
+    unsent: Vec<usize>,
     shares: Vec<Share>,
 }
 
@@ -176,13 +179,12 @@ impl Frame {
         Self { born: at..at + born.len(), bytes }
     }
 
-    /// The frame of a message that is born now.
-    fn born(&mut self, now: i64) -> &[u8] {
+    /// Makes it the frame of a message that is born now.
+    fn set_born(&mut self, now: i64) {
         let mut digits = itoa::Buffer::new();
         let digits = digits.format(now);
         assert_eq!(digits.len(), self.born.len(), "until the year 2286");
         self.bytes[self.born.clone()].copy_from_slice(digits.as_bytes());
-        &self.bytes
     }
 }
 
@@ -219,6 +221,7 @@ impl Worker {
             code: 0,
             begun: vec![None; args.window as usize],
             frames: Vec::new(),
+            unsent: Vec::new(),
             shares,
         };
         let example = match kind {
@@ -239,7 +242,7 @@ impl Worker {
             self.fill(now, born, slot);
         }
         while self.begun.iter().any(Option::is_some) {
-            self.session.flush().await?;
+            self.write().await?;
             self.session.wait().await?;
             // What arrived together arrived now, and is followed by what is written together.
             let (now, born) = (Instant::now(), wall());
@@ -259,6 +262,13 @@ impl Worker {
             }
         }
         Ok(self.tally)
+    }
+
+    /// Writes every request that was filled in.
+    async fn write(&mut self) -> Result<(), Failure> {
+        self.session.flush().await?;
+        let slices = self.unsent.drain(..).map(|slot| IoSlice::new(&self.frames[slot].bytes));
+        self.session.write(&mut slices.collect::<Vec<_>>()).await
     }
 
     fn next_answer(&mut self) -> Result<Option<Answer>, Failure> {
@@ -284,7 +294,8 @@ impl Worker {
             }
             Kind::Send => {
                 self.goal.left.set(self.goal.left.get() - 1);
-                self.session.push_frame(self.frames[slot].born(born));
+                self.frames[slot].set_born(born);
+                self.unsent.push(slot);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! One connection, used the way a busy client uses it: many requests in flight, few system calls.
 
 use std::fmt;
+use std::io::IoSlice;
 
 use bytes::{Bytes, BytesMut};
 use hotfire_core::domain::{BrokerRequest, NameRequest, NameResponse};
@@ -54,11 +55,6 @@ impl Session {
         self.append(frame);
     }
 
-    /// Queues a request that is encoded already.
-    pub fn push_frame(&mut self, frame: &[u8]) {
-        self.out.extend_from_slice(frame);
-    }
-
     fn append(&mut self, frame: Outgoing) {
         self.out.extend_from_slice(&frame.head);
         for piece in frame.body.into_pieces() {
@@ -70,6 +66,18 @@ impl Session {
     pub async fn flush(&mut self) -> Result<(), Failure> {
         let written = self.stream.write_all_buf(&mut self.out).await;
         written.map_err(|why| self.lost(why))
+    }
+
+    /// Writes requests that are encoded already, from where they are.
+    pub async fn write(&mut self, mut frames: &mut [IoSlice<'_>]) -> Result<(), Failure> {
+        while !frames.is_empty() {
+            let written = self.stream.write_vectored(frames).await;
+            match written.map_err(|why| self.lost(why))? {
+                0 => return Err(self.lost("the other side takes nothing")),
+                written => IoSlice::advance_slices(&mut frames, written),
+            }
+        }
+        Ok(())
     }
 
     /// The next answer that has arrived; `None` if [`Session::wait`] has to bring more bytes.
@@ -85,15 +93,18 @@ impl Session {
     /// The same, if success is all that is asked for: it is not taken apart then. Whoever makes
     /// load beside a broker is to cost little.
     pub fn arrived_well(&mut self) -> Result<Option<Answer>, Failure> {
-        while let Some(frame) = self.next_frame()? {
-            if let Some(opaque) = Header::answers_well(&frame) {
+        loop {
+            let well = self.decoder.pass_over(Header::answers_well);
+            if let Some(opaque) = well.map_err(|why| self.lost(why))? {
                 return Ok(Some(Answer::Well(opaque)));
             }
+            let Some(frame) = self.next_frame()? else {
+                return Ok(None);
+            };
             if let Some((header, body)) = self.answer(frame)? {
                 return Ok(Some(Answer::Whole(header, body)));
             }
         }
-        Ok(None)
     }
 
     fn next_frame(&mut self) -> Result<Option<Frame>, Failure> {
