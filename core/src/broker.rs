@@ -16,6 +16,8 @@
 //! | `follow` | a slave takes over its master's tables |
 //! | `acting` | a slave answers for a master that is gone |
 //! | `hand_over` | what it was told comes back |
+//! | `reset` | operators say where groups go on |
+//! | `stats` | how groups get on |
 //! | `deliver` | delayed messages wait, and are delivered when they are due |
 //! | `contract` | what it is told, and what it asks for |
 //! | `open` | it begins |
@@ -48,9 +50,11 @@ mod pull;
 mod query;
 mod ready;
 mod requests;
+mod reset;
 mod retry;
 mod send;
 mod state;
+mod stats;
 mod topics;
 mod unique;
 mod version;
@@ -93,6 +97,7 @@ use offsets::Offsets;
 use ready::{Answers, Readiness};
 use send::Parked;
 pub use state::OpenError;
+use stats::Consumption;
 use topics::Topics;
 use unique::UniqueKeys;
 use version::Version;
@@ -148,6 +153,9 @@ pub struct Broker<D: Disk> {
     readiness: Readiness,
     /// Who waits until a group is kept.
     group_answers: Answers,
+    /// The same of the table of offsets.
+    offset_answers: Answers,
+    consumption: Consumption,
     /// Why the last sync failed, if it did.
     sync_fault: Option<Fault>,
     retention: Retention,
@@ -297,10 +305,11 @@ impl<D: Disk> Broker<D> {
             self.timers.scan = now.mono.after(SCAN_EVERY);
             self.clients.expire(now.mono);
             self.locks.expire(now.mono);
+            self.consumption.sample();
         }
         if self.timers.save_offsets <= now.mono {
             self.timers.save_offsets = now.mono.after(self.config.save_offsets_every);
-            if self.offsets.take_changed(now.wall) {
+            if self.offsets.start_save(now.wall) {
                 self.store.save(self.offsets.path(), &state::offsets_json(&self.offsets));
             }
             self.delays.mark(now.wall, self.store.written().end());
@@ -411,6 +420,7 @@ impl<D: Disk> Machine for Broker<D> {
             self.parked.deadline(),
             self.readiness.deadline(),
             self.group_answers.deadline(),
+            self.offset_answers.deadline(),
             self.retention.deadline().filter(|_| self.retains()),
             (self.store.has_followers() && self.retains()).then_some(Mono::ZERO),
             self.store.is_catching_up().then_some(Mono::ZERO),
@@ -442,6 +452,7 @@ impl<D: Disk> Machine for Broker<D> {
         self.topics.digest(into);
         self.groups.digest(into);
         self.offsets.digest(into);
+        self.consumption.digest(into);
         self.delays.digest(into);
         self.clients.digest(into);
         self.locks.digest(into);

@@ -288,7 +288,7 @@ mod tests {
             decoder.read_into().extend_from_slice(&bytes_of(frame));
         }
         decoder.buffer.truncate(decoder.buffer.len() - 1);
-        let mut pass = |decoder: &mut FrameDecoder| {
+        let pass = |decoder: &mut FrameDecoder| {
             decoder.pass_over(|json, header| json.then(|| header.to_vec())).expect("well formed")
         };
         assert_eq!(pass(&mut decoder).as_deref(), Some(&b"{1}"[..]));

@@ -13,6 +13,7 @@
 //! | [`keys`] | what lies in the log is found by its key |
 //! | [`locks`] | I16: a queue is locked for one client of a group at a time |
 //! | [`metadata`] | I15: acknowledged topics survive, offsets are never more than was committed |
+//! | [`resets`] | a group goes where an operator sends it |
 //! | [`retention`] | I20: only the oldest files go, and only those that may |
 //! | [`retries`] | I10: what a consumer sent back comes again, or is a dead letter |
 //! | [`routes`] | I19: name servers list who lives, and not for long who does not |
@@ -37,6 +38,7 @@ pub mod locks;
 pub mod metadata;
 pub mod order;
 pub mod promises;
+pub mod resets;
 pub mod retention;
 pub mod retries;
 pub mod routes;
@@ -69,6 +71,8 @@ pub struct Oracles {
     pub metadata: metadata::Metadata,
     /// What may be gone.
     pub retention: retention::Retention,
+    /// Where groups were sent.
+    pub resets: resets::Resets,
     /// What was sent back.
     pub retries: retries::Retries,
     /// What waits for its time.
@@ -84,6 +88,7 @@ impl Oracles {
             delivery: delivery::Delivery::default(),
             locks: locks::Locks::default(),
             metadata: metadata::Metadata::default(),
+            resets: resets::Resets::default(),
             retries: retries::Retries::new(sync_flush),
             timers: timers::Timers::new(ledger.clone()),
             retention: retention::Retention::new(keeping, file_len, ledger),
@@ -97,6 +102,7 @@ impl Oracles {
             self.delivery.follow(fact, history)?;
             self.locks.follow(*now, fact)?;
             self.metadata.follow(fact, history);
+            self.resets.follow(fact);
             self.retries.follow(fact);
             self.timers.follow(fact);
         }
@@ -118,6 +124,7 @@ impl Oracles {
         for (broker, image) in images {
             self.promises.check(broker, image, history, self.retention.floor(broker))?;
             self.delivery.check(broker, image)?;
+            self.resets.check(broker, image, &self.delivery)?;
             let floor = self.retention.passed_over(broker, image.end);
             self.timers.check(broker, image, history, floor)?;
             self.retries.check(broker, image, history)?;

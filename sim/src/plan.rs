@@ -111,6 +111,8 @@ pub struct Work {
     pub delayed: u32,
     /// Messages that a consumer fails to consume, per mille each time.
     pub failing: u32,
+    /// Times that each consumer sends its group back to what it has consumed, at most.
+    pub resets: u32,
 }
 
 /// What links do. Rates are per mille of the bursts of bytes that pass a link.
@@ -216,6 +218,7 @@ impl Plan {
         plan.work.delayed = *pick(choose, &[0, 0, 100, 800], "plan.delayed");
         plan.store.save_us = *pick(choose, &[5_000_000, 200_000], "plan.save");
         plan.work.failing = *pick(choose, &[0, 0, 0, 400], "plan.failing");
+        plan.work.resets = *pick(choose, &[0, 0, 2], "plan.resets");
         plan
     }
 
@@ -342,6 +345,7 @@ impl Work {
             inner_batches: false,
             delayed: 0,
             failing: 0,
+            resets: 0,
         }
     }
 }

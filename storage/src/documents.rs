@@ -104,6 +104,10 @@ pub struct OffsetTable {
     pub lmq_offset_table: BTreeMap<Text, i64>,
     /// The next offset to consume, by `topic@group` and queue id.
     pub offset_table: BTreeMap<Text, BTreeMap<i32, i64>>,
+    /// Offsets that an operator set, and to which the group has not gone yet; by the same keys.
+    /// Ours alone: Apache's forget them with their process, and read over them here.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub reset_offset_table: BTreeMap<Text, BTreeMap<i32, i64>>,
 }
 
 impl OffsetTable {

@@ -6,7 +6,10 @@ use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use flate2::read::GzDecoder;
-use hotfire_core::domain::{BrokerRequest, BrokerResponse, Language, NameRequest, NameResponse};
+use hotfire_core::domain::{
+    BrokerRequest, BrokerResponse, Caller, ConnId, Language, NameRequest, NameResponse,
+};
+use hotfire_net::codec::broker::Answering;
 use hotfire_net::codec::{Ask, broker, namesrv};
 use hotfire_net::frame::{Frame, FrameDecoder, FrameLimits};
 use hotfire_net::head_writer::Outgoing;
@@ -235,4 +238,34 @@ fn every_answer_to_what_we_ask_is_understood() {
             assert_eq!(refused, ![0, 19, 20, 21].contains(&header.code), "{name}: {reply:?}");
         }
     }
+}
+
+/// Tables by queue are JSON of the original's own kind: letter for letter, or its clients fail.
+#[test]
+fn tables_by_queue_are_written_again_as_they_were() {
+    let caller = Caller {
+        conn: ConnId(1),
+        peer: ([127, 0, 0, 1], 1).into(),
+        opaque: 0,
+        oneway: false,
+        language: Language::JAVA,
+        version: 493,
+        json: true,
+    };
+    let store_host = ([127, 0, 0, 1], 2).into();
+    let mut written = 0;
+    for (entry, frame, _) in recorded() {
+        let (name, code) = (&entry.file, entry.request_code);
+        if entry.kind != "resp" || ![208, 222].contains(&code) {
+            continue;
+        }
+        let header = Header::decode(&frame).expect(name);
+        let reply = broker::decode_response(code, &header, &frame.body).expect(name);
+        let mut with = Answering { store_host, lease: &mut |_| Bytes::new() };
+        let again =
+            broker::encode_response(&caller, &reply.response, &mut with, &mut BytesMut::new());
+        assert!(again.to_vec().ends_with(&frame.body), "{name}");
+        written += 1;
+    }
+    assert_eq!(written, 4);
 }

@@ -9,8 +9,8 @@ use hotfire_storage::text::Text;
 use hotfire_storage::time::Mono;
 
 use crate::domain::{
-    Caller, Code, ConnId, ConsumeFrom, ConsumeType, ConsumerData, Heartbeat, MessageModel,
-    Subscription,
+    Caller, Code, ConnId, ConsumeFrom, ConsumeType, ConsumerData, Heartbeat, Language,
+    MessageModel, Subscription,
 };
 use crate::machine::Digest;
 
@@ -25,7 +25,14 @@ pub(super) struct ClientLimits {
 #[derive(Debug)]
 struct Member {
     client_id: Text,
+    language: Language,
     last_seen: Mono,
+}
+
+impl Member {
+    fn new(now: Mono, caller: &Caller, client_id: &Text) -> Self {
+        Self { client_id: client_id.clone(), language: caller.language, last_seen: now }
+    }
 }
 
 /// A consumer group with at least one member.
@@ -51,8 +58,18 @@ impl ConsumerGroup {
         }
     }
 
+    /// Its members' connections, and in which language each is written.
+    pub(super) fn languages(&self) -> impl Iterator<Item = (ConnId, Language)> {
+        self.members.iter().map(|(conn, member)| (*conn, member.language))
+    }
+
     pub(super) fn subscription(&self, topic: &str) -> Option<&Subscription> {
         self.subscriptions.get(topic)
+    }
+
+    /// Does it consume a topic? Of whom nothing is known, all may be.
+    pub(super) fn takes(&self, topic: &str) -> bool {
+        self.subscriptions.is_empty() || self.subscriptions.contains_key(topic)
     }
 
     /// Takes over what a heartbeat says; was a topic added or removed?
@@ -120,7 +137,7 @@ impl Clients {
     ) -> Result<bool, (Code, String)> {
         for group in beat.producers {
             self.check_room(caller.conn, &group, self.producers.len(), self.producers.get(&group))?;
-            let member = Member { client_id: beat.client_id.clone(), last_seen: now };
+            let member = Member::new(now, caller, &beat.client_id);
             self.producers.entry(group.clone()).or_default().insert(caller.conn, member);
             self.produces.insert((caller.conn, group));
         }
@@ -129,9 +146,9 @@ impl Clients {
             let known = self.consumers.get(&data.group);
             sub_changed |= known.is_none_or(|group| group.fingerprint != beat.fingerprint);
             if beat.without_sub {
-                self.refresh(now, caller.conn, &beat.client_id, &data.group);
+                self.refresh(now, caller, &beat.client_id, &data.group);
             } else {
-                self.consume(now, caller.conn, &beat.client_id, beat.fingerprint, data)?;
+                self.consume(now, caller, &beat.client_id, beat.fingerprint, data)?;
             }
         }
         Ok(sub_changed)
@@ -140,16 +157,16 @@ impl Clients {
     fn consume(
         &mut self,
         now: Mono,
-        conn: ConnId,
+        caller: &Caller,
         client_id: &Text,
         fingerprint: i32,
         data: ConsumerData,
     ) -> Result<(), (Code, String)> {
-        let name = data.group.clone();
+        let (name, conn) = (data.group.clone(), caller.conn);
         let members = self.consumers.get(&name).map(|group| &group.members);
         self.check_room(conn, &name, self.consumers.len(), members)?;
         let group = self.consumers.entry(name.clone()).or_insert_with(|| ConsumerGroup::new(&data));
-        let member = Member { client_id: client_id.clone(), last_seen: now };
+        let member = Member::new(now, caller, client_id);
         let joined = group.members.insert(conn, member).is_none();
         let resubscribed = group.subscribe(data);
         group.fingerprint = fingerprint;
@@ -162,9 +179,10 @@ impl Clients {
 
     /// A member that leaves its subscriptions out, since they did not change. On a connection that
     /// is new to the group it joins: its client will not say more by itself.
-    fn refresh(&mut self, now: Mono, conn: ConnId, client_id: &Text, name: &Text) {
+    fn refresh(&mut self, now: Mono, caller: &Caller, client_id: &Text, name: &Text) {
         let Some(group) = self.consumers.get_mut(name) else { return };
-        let member = Member { client_id: client_id.clone(), last_seen: now };
+        let conn = caller.conn;
+        let member = Member::new(now, caller, client_id);
         if group.members.insert(conn, member).is_none() {
             self.consumes.insert((conn, name.clone()));
             self.changed.insert(name.clone());

@@ -80,6 +80,9 @@ pub struct BrokerConfig {
     pub retention: RetentionPolicy,
     /// Hold a pull that finds nothing (`longPollingEnable`).
     pub long_polling: bool,
+    /// A reset of offsets is remembered here until the group pulls (`useServerSideResetOffset`);
+    /// else its members are told.
+    pub server_side_reset: bool,
     /// How long to hold it when long polling is off (`shortPollingTimeMills`).
     pub short_polling: Duration,
     /// Consumers that lack more bytes of the log than this are sent to a slave (`slaveReadEnable`,
@@ -119,6 +122,7 @@ impl BrokerConfig {
             acting: None,
             retention: RetentionPolicy::default(),
             long_polling: true,
+            server_side_reset: true,
             short_polling: Duration::from_secs(1),
             far_behind: None,
             name_servers: 0,

@@ -74,6 +74,10 @@ impl<D: Disk> Broker<D> {
             let remark = "the disk has not kept the group yet; try again";
             self.refuse(caller, Code::SystemBusy, remark.to_owned());
         }
+        while let Some(caller) = self.offset_answers.late(now.mono) {
+            let remark = "the disk has not kept the offsets yet; try again";
+            self.refuse(caller, Code::SystemBusy, remark.to_owned());
+        }
     }
 
     /// The topic table could not be kept: who waited for that must know.
@@ -98,6 +102,22 @@ impl<D: Disk> Broker<D> {
         }
     }
 
+    /// The same of the table of offsets. A reset that came meanwhile is kept at once.
+    fn offsets_saved(&mut self, now: Now, durable: bool) {
+        self.offsets.save_ended(durable);
+        let upto = self.offsets.durable_upto();
+        while let Some((caller, response)) = self.offset_answers.next(upto) {
+            self.answer(caller, response);
+        }
+        while !durable && let Some(caller) = self.offset_answers.abandon() {
+            let remark = "the disk failed to keep the offsets; try again";
+            self.refuse(caller, Code::SystemError, remark.to_owned());
+        }
+        if self.offset_answers.deadline().is_some() {
+            self.timers.save_offsets = now.mono;
+        }
+    }
+
     fn saved(&mut self, now: Now, path: &str, outcome: &Result<(), Fault>) {
         if let Err(fault) = outcome {
             tracing::error!(%fault, path, "a state file was not saved; it is tried again");
@@ -116,7 +136,7 @@ impl<D: Disk> Broker<D> {
                 }
             }
             state::GROUPS => self.groups_saved(durable),
-            state::OFFSETS | state::LIGHT_OFFSETS if !durable => self.offsets.save_failed(),
+            state::OFFSETS | state::LIGHT_OFFSETS => self.offsets_saved(now, durable),
             state::DELAY_OFFSETS if !durable => self.delays.save_failed(),
             _ => {}
         }

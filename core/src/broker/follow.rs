@@ -229,7 +229,7 @@ impl<D: Disk> Broker<D> {
     /// Offsets of queues that are not here yet are taken, too: the log is on its way.
     fn take_offsets(&mut self, table: &OffsetTable) {
         let is_handed_back = self.acting.is_on();
-        for ((topic, group), queues) in state::offsets_of(table) {
+        for ((topic, group), queues) in state::offsets_of(&table.offset_table) {
             for (queue, next) in queues {
                 if is_handed_back {
                     self.offsets.follow(&topic, &group, queue, next);

@@ -149,7 +149,7 @@ impl<D: Disk> Broker<D> {
         let end_of = |topic: &str, queue| {
             self.store.queue(topic, queue).map_or(QueueOffset::ZERO, |range| range.max)
         };
-        for ((topic, group), queues) in state::offsets_of(table) {
+        for ((topic, group), queues) in state::offsets_of(&table.offset_table) {
             for (queue, next) in queues {
                 let next = next.min(end_of(&topic, queue));
                 if next > QueueOffset::ZERO {

@@ -1,4 +1,9 @@
 //! How far each group has consumed each queue (broker-behaviour.md 6.2).
+//!
+//! A *reset* is an offset that an operator set. It is open until the group has been told of it and
+//! pulls there: all other pulls are moved there, and what the group commits does not count, for it
+//! is how far the group was before. Open ones are kept in the offsets' file, in a member that
+//! Apache's brokers pass over.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +13,7 @@ use hotfire_storage::text::Text;
 use hotfire_storage::time::Wall;
 
 use super::names;
+use super::version::Version;
 use crate::domain::{DataVersion, QueueRef};
 use crate::machine::Digest;
 
@@ -20,32 +26,52 @@ pub(super) struct Progress {
     is_own: bool,
 }
 
+/// An offset that an operator set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reset {
+    next: QueueOffset,
+    /// Was the group told? Else who pulls there is there by chance, and has more in hand.
+    is_told: bool,
+}
+
+/// Where groups are, by topic and group.
+pub(super) type ByGroup<T> = BTreeMap<(Text, Text), BTreeMap<i32, T>>;
+
 /// Committed offsets by topic, group and queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Offsets {
-    table: BTreeMap<(Text, Text), BTreeMap<i32, Progress>>,
+    table: ByGroup<Progress>,
+    resets: ByGroup<Reset>,
     /// Those of groups that consume light queues as such, by `topic@group`.
     light: BTreeMap<Text, i64>,
     /// Are there such groups?
     has_light: bool,
     /// Of the table; counts saves.
-    version: DataVersion,
+    version: Version,
     changed: bool,
 }
 
+/// What was kept of them.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) table: ByGroup<QueueOffset>,
+    pub(super) resets: ByGroup<QueueOffset>,
+    pub(super) light: BTreeMap<Text, i64>,
+    pub(super) version: DataVersion,
+}
+
 impl Offsets {
-    pub(super) fn restore(
-        table: BTreeMap<(Text, Text), BTreeMap<i32, QueueOffset>>,
-        light: BTreeMap<Text, i64>,
-        has_light: bool,
-        version: DataVersion,
-    ) -> Self {
+    /// `has_light`: groups may consume light queues as such.
+    pub(super) fn restore(kept: Kept, has_light: bool) -> Self {
         // Whose word a kept offset was is not known: none is given up for less.
-        let own = |next| Progress { next, is_own: true };
-        let table = table.into_iter().map(|(of, queues)| {
-            (of, queues.into_iter().map(|(queue, next)| (queue, own(next))).collect())
-        });
-        Self { table: table.collect(), light, has_light, version, changed: false }
+        Self {
+            table: mapped(kept.table, |next| Progress { next, is_own: true }),
+            resets: mapped(kept.resets, |next| Reset { next, is_told: false }),
+            light: kept.light,
+            has_light,
+            version: Version::restored(kept.version),
+            changed: false,
+        }
     }
 
     /// Where they are kept.
@@ -64,14 +90,74 @@ impl Offsets {
     }
 
     pub(super) fn version(&self) -> DataVersion {
-        self.version
+        self.version.now()
     }
 
-    pub(super) fn table(&self) -> &BTreeMap<(Text, Text), BTreeMap<i32, Progress>> {
+    pub(super) fn table(&self) -> &ByGroup<Progress> {
         &self.table
     }
 
+    /// The resets that are open.
+    pub(super) fn resets(&self) -> ByGroup<QueueOffset> {
+        mapped(self.resets.clone(), |reset| reset.next)
+    }
+
+    /// A group says how far it is.
     pub(super) fn commit(&mut self, group: &Text, of: &QueueRef, next: QueueOffset) {
+        if self.reset_of(group, of).is_none() {
+            self.set(group, of, next);
+        }
+    }
+
+    /// An operator says where a group is to go on.
+    pub(super) fn reset(&mut self, group: &Text, of: &QueueRef, next: QueueOffset) {
+        let queues = self.resets.entry((of.topic.detached(), group.detached())).or_default();
+        queues.insert(of.queue, Reset { next, is_told: false });
+        self.set(group, of, next);
+        self.changed = true;
+    }
+
+    fn reset_of(&self, group: &Text, of: &QueueRef) -> Option<&Reset> {
+        if self.resets.is_empty() {
+            return None;
+        }
+        self.resets.get(&(of.topic.clone(), group.clone()))?.get(&of.queue)
+    }
+
+    /// Where a pull for the group from `asked` on is to be moved, if an operator set that.
+    pub(super) fn moved(&mut self, group: &Text, of: &QueueRef, asked: i64) -> Option<QueueOffset> {
+        let Reset { next, is_told } = *self.reset_of(group, of)?;
+        if !is_told || u64::try_from(asked) != Ok(next.get()) {
+            self.told(group, of);
+            return Some(next);
+        }
+        let key = (of.topic.clone(), group.clone());
+        if let Some(queues) = self.resets.get_mut(&key) {
+            queues.remove(&of.queue);
+            if queues.is_empty() {
+                self.resets.remove(&key);
+            }
+        }
+        self.changed = true;
+        None
+    }
+
+    /// Where the group is to go on, for somebody who means to.
+    pub(super) fn position(&mut self, group: &Text, of: &QueueRef) -> Option<QueueOffset> {
+        self.told(group, of);
+        self.committed(group, of)
+    }
+
+    fn told(&mut self, group: &Text, of: &QueueRef) {
+        if self.reset_of(group, of).is_some()
+            && let Some(queues) = self.resets.get_mut(&(of.topic.clone(), group.clone()))
+            && let Some(reset) = queues.get_mut(&of.queue)
+        {
+            reset.is_told = true;
+        }
+    }
+
+    fn set(&mut self, group: &Text, of: &QueueRef, next: QueueOffset) {
         if let Some(key) = self.light_key(group, &of.topic) {
             let next = i64::try_from(next.get()).unwrap_or(i64::MAX);
             self.changed |= self.light.insert(key, next) != Some(next);
@@ -88,6 +174,10 @@ impl Offsets {
 
     /// Another broker says that a group is so far; it may be further.
     pub(super) fn advance(&mut self, topic: &Text, group: &Text, queue: i32, next: QueueOffset) {
+        let key = (topic.clone(), group.clone());
+        if self.resets.get(&key).is_some_and(|queues| queues.contains_key(&queue)) {
+            return;
+        }
         let queues = self.table.entry((topic.clone(), group.clone())).or_default();
         let known = queues.entry(queue).or_default();
         self.changed |= known.next < next;
@@ -117,6 +207,7 @@ impl Offsets {
     pub(super) fn forget(&mut self, group: &str) {
         let before = self.table.len() + self.light.len();
         self.table.retain(|(_, of), _| *of != *group);
+        self.resets.retain(|(_, of), _| *of != *group);
         self.light.retain(|key, _| key.rsplit_once('@').is_none_or(|(_, of)| of != group));
         self.changed |= before != self.table.len() + self.light.len();
     }
@@ -132,6 +223,12 @@ impl Offsets {
                     known.next = end;
                     self.changed = true;
                 }
+            }
+        }
+        for ((topic, _), queues) in &mut self.resets {
+            for (queue, reset) in queues {
+                let end = end_of(&QueueRef { topic: topic.clone(), queue: *queue });
+                reset.next = reset.next.min(end.unwrap_or(QueueOffset::ZERO));
             }
         }
         for (key, next) in &mut self.light {
@@ -154,17 +251,37 @@ impl Offsets {
         queues.get(&of.queue).map(|known| known.next)
     }
 
-    /// Is there something to save? Asking takes it: the caller saves it now.
-    pub(super) fn take_changed(&mut self, wall: Wall) -> bool {
-        if self.changed {
-            self.version.advance(wall);
-        }
-        std::mem::take(&mut self.changed)
+    /// The topics in which a group has an offset, light ones aside.
+    pub(super) fn topics_of(&self, group: &str) -> impl Iterator<Item = &Text> {
+        let of_group = self.table.keys().filter(move |(_, of)| *of == *group);
+        of_group.map(|(topic, _)| topic)
     }
 
-    /// The save failed: there still is something to save.
-    pub(super) fn save_failed(&mut self) {
-        self.changed = true;
+    /// Is there something to save, and no save under way? Asking starts it: the caller saves now.
+    pub(super) fn start_save(&mut self, wall: Wall) -> bool {
+        let starts = !self.version.is_saving() && (self.changed || self.version.wants_save());
+        if starts {
+            // Numbered anew even if the last one failed: this one keeps more.
+            self.version.change(wall);
+            self.version.start_save();
+            self.changed = false;
+        }
+        starts
+    }
+
+    /// The number of the save that keeps what was changed by now.
+    pub(super) fn next_save(&self) -> i64 {
+        self.version.now().counter + 1
+    }
+
+    /// The newest save that a power loss cannot take away.
+    pub(super) fn durable_upto(&self) -> i64 {
+        self.version.durable_upto()
+    }
+
+    /// The save ended.
+    pub(super) fn save_ended(&mut self, durable: bool) {
+        self.version.save_ended(durable);
     }
 
     pub(super) fn digest(&self, into: &mut Digest) {
@@ -176,9 +293,23 @@ impl Offsets {
                 into.number(next.get() << 1 | u64::from(*is_own));
             }
         }
+        for ((topic, group), queues) in &self.resets {
+            into.bytes(topic.as_bytes());
+            into.bytes(group.as_bytes());
+            for (queue, Reset { next, is_told }) in queues {
+                into.number(u64::from(queue.cast_unsigned()));
+                into.number(next.get() << 1 | u64::from(*is_told));
+            }
+        }
         for (key, next) in &self.light {
             into.bytes(key.as_bytes());
             into.number(next.cast_unsigned());
         }
     }
+}
+
+fn mapped<A, B>(from: ByGroup<A>, each: impl Fn(A) -> B) -> ByGroup<B> {
+    let queues =
+        |queues: BTreeMap<i32, A>| queues.into_iter().map(|(queue, a)| (queue, each(a))).collect();
+    from.into_iter().map(|(of, all)| (of, queues(all))).collect()
 }

@@ -22,6 +22,7 @@ use super::hold::Holds;
 use super::locks::Locks;
 use super::ready::{Answers, Readiness};
 use super::send::Parked;
+use super::stats::Consumption;
 use super::unique::UniqueKeys;
 use super::waiters::Waiters;
 use super::{Broker, OpenError, Role, SCAN_EVERY, SYNC_QUEUES_EVERY, Timers, disk_use, state};
@@ -100,6 +101,8 @@ impl<D: Disk> Broker<D> {
             hand_over: HandOver::new(&config, now.mono),
             confirmed: Confirmed::upto(store.written().end()),
             group_answers: Answers::default(),
+            offset_answers: Answers::default(),
+            consumption: Consumption::default(),
             readiness: Readiness::new(config.name_servers, topics.registered_version().counter),
             topics,
             groups,

@@ -136,7 +136,13 @@ impl<D: Disk> Broker<D> {
             Ok(filter) => filter,
             Err((code, remark)) => return self.refuse(caller, code, remark),
         };
-        let mut pulled = self.look(&pull, &filter);
+        let Pull { group, from, offset, .. } = &*pull;
+        if let Some(next) = self.offsets.moved(group, from, *offset) {
+            let moved = self.moved_to(from, next);
+            return self.answer(caller, BrokerResponse::Pulled(Box::new(moved)));
+        }
+        let (mut pulled, messages) = self.look(&pull, &filter);
+        self.consumption.pulled(&pull, messages);
         self.direct(&pull, &mut pulled);
         let Some(deadline) = deadline.filter(|_| pulled.code == Code::PullNotFound) else {
             return self.answer(caller, BrokerResponse::Pulled(Box::new(pulled)));
@@ -154,6 +160,14 @@ impl<D: Disk> Broker<D> {
         // Held for long: the header it came in must not be.
         let pull = Box::new(pull.detached());
         self.holds.hold(Held { caller, pull, deadline });
+    }
+
+    /// An operator has set where the group goes on.
+    fn moved_to(&self, of: &QueueRef, next: QueueOffset) -> Pulled {
+        let zero = QueueOffset::ZERO;
+        let (min, max) = self.visible(of).map_or((zero, zero), |range| (range.min, range.max));
+        let (status, code) = (PullStatus::OffsetReset, Code::PullOffsetMoved);
+        Pulled { status, code, next, min, max, suggest: 0, spans: Vec::new() }
     }
 
     /// Whom the consumer is to ask the next time (5.2): one that is far behind a slave, one that
@@ -182,8 +196,8 @@ impl<D: Disk> Broker<D> {
         }
     }
 
-    /// What the queue holds for this pull, now (5.2).
-    fn look(&self, pull: &Pull, filter: &Filter) -> Pulled {
+    /// What the queue holds for this pull, now (5.2), and how many messages that is.
+    fn look(&self, pull: &Pull, filter: &Filter) -> (Pulled, u64) {
         let zero = QueueOffset::ZERO;
         let range = self.visible(&pull.from);
         let (min, max) = range.map_or((zero, zero), |range| (range.min, range.max));
@@ -201,10 +215,10 @@ impl<D: Disk> Broker<D> {
         } else {
             return self.collect(pull, filter, RangeAsked { min, max, from: asked });
         };
-        Pulled { status, code, next, min, max, suggest: 0, spans: Vec::new() }
+        (Pulled { status, code, next, min, max, suggest: 0, spans: Vec::new() }, 0)
     }
 
-    fn collect(&self, pull: &Pull, filter: &Filter, range: RangeAsked) -> Pulled {
+    fn collect(&self, pull: &Pull, filter: &Filter, range: RangeAsked) -> (Pulled, u64) {
         let RangeAsked { min, max, from } = range;
         let most = u64::from(pull.max_messages.clamp(1, MESSAGES_MAX).unsigned_abs());
         let bytes_max = pull
@@ -241,7 +255,8 @@ impl<D: Disk> Broker<D> {
             (0, false) => (PullStatus::NoMatchedMessage, Code::PullRetryImmediately),
             _ => (PullStatus::Found, Code::Success),
         };
-        Pulled { status, code, next: QueueOffset::new(next), min, max, suggest: 0, spans }
+        let next = QueueOffset::new(next);
+        (Pulled { status, code, next, min, max, suggest: 0, spans }, found)
     }
 
     pub(super) fn points_at_record(&self, span: Span) -> bool {

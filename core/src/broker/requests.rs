@@ -12,9 +12,10 @@ use crate::domain::{
 };
 
 /// Upon which change of a table an answer waits, until it may be relied on.
-enum After {
+pub(super) enum After {
     Nothing,
     Groups(i64),
+    Offsets(i64),
     Topics(i64),
 }
 
@@ -31,6 +32,9 @@ impl<D: Disk> Broker<D> {
                 if change > self.groups.version().durable_upto() =>
             {
                 self.group_answers.push(now.mono, change, caller, response);
+            }
+            Ok((After::Offsets(save), response)) if save > self.offsets.durable_upto() => {
+                self.offset_answers.push(now.mono, save, caller, response);
             }
             Ok((_, response)) => self.answer(caller, response),
             Err((code, remark)) => self.refuse(caller, code, remark),
@@ -50,6 +54,15 @@ impl<D: Disk> Broker<D> {
             | BrokerRequest::DeleteGroup { .. }
             | BrokerRequest::GroupConfig { .. }
             | BrokerRequest::TopicConfig { .. }) => return self.manage(now, request),
+            BrokerRequest::AllConsumeStats { only_ordered } => BrokerResponse::AllConsumeStats {
+                broker_addr: self.config.identity.addr.clone(),
+                groups: self.all_consume_stats(only_ordered),
+            },
+            BrokerRequest::ConsumeStats { group, topics } => {
+                BrokerResponse::ConsumeStats(Box::new(self.consume_stats(&group, topics)))
+            }
+            BrokerRequest::CloneOffsets(wanted) => return self.clone_offsets(now, &wanted),
+            BrokerRequest::ResetOffsets(wanted) => return self.reset_offsets(now, &wanted),
             BrokerRequest::ConsumerList { group } => self.consumer_list(&group)?,
             BrokerRequest::EarliestStoreTime(of) => {
                 BrokerResponse::Timestamp(self.earliest(&of).map_or(-1, Wall::as_millis))
@@ -145,10 +158,10 @@ impl<D: Disk> Broker<D> {
     }
 
     /// What a slave keeps is its master's.
-    fn refuse_as_slave(&self) -> Result<(), Refusal> {
+    pub(super) fn refuse_as_slave(&self) -> Result<(), Refusal> {
         if self.ha.is_slave() {
-            let remark = "this broker is a slave and takes its groups over from its master: \
-                          configure them there";
+            let remark = "this broker is a slave and takes its groups, and how far they are, over \
+                          from its master: ask that one";
             return Err((Code::SystemError, remark.to_owned()));
         }
         Ok(())
@@ -219,12 +232,12 @@ impl<D: Disk> Broker<D> {
     }
 
     fn query_offset(
-        &self,
+        &mut self,
         group: &Text,
         of: &QueueRef,
         zero_if_absent: Option<bool>,
     ) -> Result<BrokerResponse, Refusal> {
-        if let Some(next) = self.offsets.committed(group, of) {
+        if let Some(next) = self.offsets.position(group, of) {
             return Ok(offset(next.get()));
         }
         // A new group on a young queue starts at its beginning: nothing is skipped that was sent
@@ -264,6 +277,6 @@ fn offset(number: u64) -> BrokerResponse {
     BrokerResponse::Offset(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
-fn no_topic(topic: &str) -> Refusal {
+pub(super) fn no_topic(topic: &str) -> Refusal {
     (Code::TopicNotExist, format!("topic[{topic}] not exist: create it, or send to it first"))
 }

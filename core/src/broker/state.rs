@@ -14,7 +14,7 @@ use hotfire_storage::{LoadError, Loaded};
 use super::BrokerConfig;
 use super::delays::Delays;
 use super::groups::Groups;
-use super::offsets::Offsets;
+use super::offsets::{ByGroup, Kept, Offsets};
 use super::topics::{Topic, Topics};
 
 pub(super) use hotfire_storage::documents::{
@@ -60,11 +60,16 @@ pub(super) fn load<D: Disk>(
     let delays: Option<DelayOffsetTable> = document(disk, DELAY_OFFSETS)?;
     let table = topics.topic_config_table.into_iter().map(|(name, kept)| (name, topic_of(kept)));
     let table = table.collect();
-    let known = offsets_of(&offsets);
+    let kept = Kept {
+        table: offsets_of(&offsets.offset_table),
+        resets: offsets_of(&offsets.reset_offset_table),
+        light: offsets.lmq_offset_table,
+        version: offsets.data_version,
+    };
     Ok(State {
         topics: Topics::restore(table, topics.data_version, config, now.wall),
         groups: Groups::restore(groups, config),
-        offsets: Offsets::restore(known, offsets.lmq_offset_table, light, offsets.data_version),
+        offsets: Offsets::restore(kept, light),
         delays: Delays::restore(delays),
     })
 }
@@ -122,12 +127,6 @@ pub(super) fn groups_json(groups: &Groups) -> Vec<u8> {
 }
 
 pub(super) fn offsets_json(offsets: &Offsets) -> Vec<u8> {
-    let table = offsets.table().iter().map(|((topic, group), queues)| {
-        let queues = queues.iter().map(|(queue, known)| {
-            (*queue, i64::try_from(known.next.get()).expect("offsets stay far below 2^63"))
-        });
-        (OffsetTable::key(topic, group), queues.collect())
-    });
     let mut topics_of: BTreeMap<Text, BTreeSet<Text>> = BTreeMap::new();
     for (topic, group) in offsets.table().keys() {
         topics_of.entry(group.clone()).or_default().insert(topic.clone());
@@ -136,15 +135,29 @@ pub(super) fn offsets_json(offsets: &Offsets) -> Vec<u8> {
         data_version: offsets.version(),
         group_topic_map: topics_of,
         lmq_offset_table: offsets.light().clone(),
-        offset_table: table.collect(),
+        offset_table: numbers(offsets.table(), |known| known.next),
+        reset_offset_table: numbers(&offsets.resets(), |next| *next),
     }
     .to_json()
 }
 
+/// A table of offsets as it is kept.
+fn numbers<T>(
+    table: &ByGroup<T>,
+    offset: impl Fn(&T) -> QueueOffset,
+) -> BTreeMap<Text, BTreeMap<i32, i64>> {
+    let number = |of: &T| i64::try_from(offset(of).get()).expect("offsets stay far below 2^63");
+    let queues =
+        |queues: &BTreeMap<i32, T>| queues.iter().map(|(queue, of)| (*queue, number(of))).collect();
+    let keyed =
+        table.iter().map(|((topic, group), all)| (OffsetTable::key(topic, group), queues(all)));
+    keyed.collect()
+}
+
 /// A key without `@`, or a negative offset, was never written by a broker: it is left out.
-pub(super) fn offsets_of(kept: &OffsetTable) -> BTreeMap<(Text, Text), BTreeMap<i32, QueueOffset>> {
+pub(super) fn offsets_of(kept: &BTreeMap<Text, BTreeMap<i32, i64>>) -> ByGroup<QueueOffset> {
     let mut table = BTreeMap::new();
-    for (key, queues) in &kept.offset_table {
+    for (key, queues) in kept {
         let Some((topic, group)) = key.rsplit_once('@') else { continue };
         let queues = queues.iter().filter_map(|(queue, next)| {
             u64::try_from(*next).ok().map(|next| (*queue, QueueOffset::new(next)))

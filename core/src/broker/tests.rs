@@ -6,6 +6,7 @@ mod ha;
 mod pool;
 mod query;
 mod queues;
+mod resets;
 mod retention;
 mod retry;
 mod sends;

@@ -48,9 +48,14 @@ impl Version {
         self.saved
     }
 
+    /// Is a save under way?
+    pub(super) fn is_saving(&self) -> bool {
+        self.saving.is_some()
+    }
+
     /// Is there a change to save, and no save under way?
     pub(super) fn wants_save(&self) -> bool {
-        self.saving.is_none() && self.saved < self.now.counter
+        !self.is_saving() && self.saved < self.now.counter
     }
 
     /// The same; asking starts it: the caller saves now.

@@ -67,6 +67,8 @@ pub enum PullStatus {
     OffsetOverflowBadly,
     /// The offset lies before the queue's start.
     OffsetTooSmall,
+    /// An operator has set where the group goes on.
+    OffsetReset,
 }
 
 /// The answer to a pull.
@@ -99,9 +101,51 @@ pub struct Queried {
     pub spans: Vec<Span>,
 }
 
+/// How far a group is in a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// Which queue.
+    pub queue: MessageQueue,
+    /// Behind the last message that may be seen.
+    pub end: QueueOffset,
+    /// The next message to consume.
+    pub next: QueueOffset,
+    /// Where the group pulled last; what lies before is on its way, or being consumed.
+    pub pulled: QueueOffset,
+    /// When the last message that it consumed was stored.
+    pub consumed: Option<Wall>,
+}
+
+/// How a group gets on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsumeStats {
+    /// Messages that it got within the last minute.
+    pub messages_per_minute: u64,
+    /// How far it is, by queue.
+    pub queues: Vec<Lag>,
+}
+
+/// How a group gets on, topic by topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupStats {
+    /// Which.
+    pub group: Text,
+    /// Of each topic.
+    pub topics: Vec<ConsumeStats>,
+}
+
 /// What a broker answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BrokerResponse {
+    /// 317.
+    AllConsumeStats {
+        /// The broker's address.
+        broker_addr: Text,
+        /// Of each group.
+        groups: Vec<GroupStats>,
+    },
+    /// 208.
+    ConsumeStats(Box<ConsumeStats>),
     /// 38.
     Consumers(Vec<Text>),
     /// Success with nothing to say.
@@ -119,6 +163,8 @@ pub enum BrokerResponse {
     Message(Span),
     /// 14, 29, 30, 31.
     Offset(i64),
+    /// 222: where the group goes on, by queue.
+    OffsetsReset(Vec<(MessageQueue, QueueOffset)>),
     /// 11, 361.
     Pulled(Box<Pulled>),
     /// 12.
@@ -197,6 +243,19 @@ pub struct TopicDescription {
     pub attributes: BTreeMap<Text, Text>,
 }
 
+/// 220 RESET_CONSUMER_CLIENT_OFFSET: a client is to go on elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetsReset {
+    /// Group.
+    pub group: Text,
+    /// Topic.
+    pub topic: Text,
+    /// Where, by queue.
+    pub offsets: Vec<(MessageQueue, QueueOffset)>,
+    /// The client reads a list, not a table.
+    pub as_list: bool,
+}
+
 /// What a broker says to a client unasked, one-way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BrokerNotice {
@@ -205,4 +264,6 @@ pub enum BrokerNotice {
         /// Group.
         group: Text,
     },
+    /// 220.
+    OffsetsReset(Box<OffsetsReset>),
 }

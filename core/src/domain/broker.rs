@@ -320,12 +320,65 @@ impl CreateTopic {
     }
 }
 
+/// Where an operator wants a group to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetTo {
+    /// Behind all that is there.
+    End,
+    /// At this offset; what a client sent.
+    Offset(i64),
+    /// At the first message that was stored then or later.
+    Time(Wall),
+}
+
+/// 222 INVOKE_BROKER_TO_RESET_OFFSET.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResetOffsets {
+    /// Group.
+    pub group: Text,
+    /// Topic.
+    pub topic: Text,
+    /// One queue of it; else all.
+    pub queue: Option<i32>,
+    /// Where to.
+    pub to: ResetTo,
+    /// Forwards, too: else a group that is behind stays where it is.
+    pub is_forced: bool,
+}
+
+/// 314 CLONE_GROUP_OFFSET: a group goes on where another one is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloneOffsets {
+    /// Whose offsets.
+    pub from: Text,
+    /// Who takes them over.
+    pub to: Text,
+    /// In this topic; else in all of them.
+    pub topic: Option<Text>,
+    /// Also in topics that the first group does not subscribe to now.
+    pub offline: bool,
+}
+
 /// What a broker may be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BrokerRequest {
+    /// 314.
+    CloneOffsets(Box<CloneOffsets>),
     /// 200 UPDATE_AND_CREATE_SUBSCRIPTIONGROUP; 225 for more than one: all of them, or none.
     /// Attributes are changes: `+key` sets one, `-key` takes it away.
     ConfigureGroups(Vec<GroupConfig>),
+    /// 317 GET_BROKER_CONSUME_STATS: how all groups get on.
+    AllConsumeStats {
+        /// In topics that keep order across brokers, only.
+        only_ordered: bool,
+    },
+    /// 208 GET_CONSUME_STATS: how a group gets on.
+    ConsumeStats {
+        /// Group.
+        group: Text,
+        /// In these topics; else in all that it consumes.
+        topics: Vec<Text>,
+    },
     /// 38 GET_CONSUMER_LIST_BY_GROUP.
     ConsumerList {
         /// Group.
@@ -382,6 +435,8 @@ pub enum BrokerRequest {
         /// `Some(false)`: never answer 0 for a group without offset.
         zero_if_absent: Option<bool>,
     },
+    /// 222.
+    ResetOffsets(Box<ResetOffsets>),
     /// 28 GET_BROKER_RUNTIME_INFO.
     RuntimeInfo,
     /// 906 EXCHANGE_BROKER_HA_INFO: where is the master's log, for a member of its group?

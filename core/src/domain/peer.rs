@@ -11,6 +11,8 @@ pub struct ConnId(pub u64);
 pub struct Language(pub u8);
 
 impl Language {
+    /// The C++ clients.
+    pub const CPP: Self = Self(1);
     /// The Java clients, and the original's servers.
     pub const JAVA: Self = Self(0);
     /// Anything without a number of its own.

@@ -11,7 +11,10 @@
 //! | `group` | 905 |
 //! | `group_config` | 200, 207, 225, 352 |
 //! | `ha` | 906, 907 |
+//! | `queues` | no codes: queues within bodies |
+//! | `reset` | 220, 222, 314 |
 //! | `runtime` | 28 |
+//! | `stats` | 208, 317 |
 //! | `state` | 21, 43, 45, 201, 402 |
 //! | `topic` | 17, 351 |
 
@@ -22,11 +25,14 @@ mod ha;
 mod offset;
 mod pull;
 mod query;
+mod queues;
+mod reset;
 mod runtime;
 mod send;
 mod send_back;
 mod sent;
 mod state;
+mod stats;
 mod topic;
 
 use std::net::SocketAddr;
@@ -60,8 +66,13 @@ const LOCK_BATCH_MQ: i32 = 41;
 const UNLOCK_BATCH_MQ: i32 = 42;
 const UPDATE_AND_CREATE_SUBSCRIPTIONGROUP: i32 = 200;
 const DELETE_SUBSCRIPTIONGROUP: i32 = 207;
+const GET_CONSUME_STATS: i32 = 208;
+const RESET_CONSUMER_CLIENT_OFFSET: i32 = 220;
+const INVOKE_BROKER_TO_RESET_OFFSET: i32 = 222;
 const UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST: i32 = 225;
 const SEND_MESSAGE_V2: i32 = 310;
+const CLONE_GROUP_OFFSET: i32 = 314;
+const GET_BROKER_CONSUME_STATS: i32 = 317;
 const SEND_BATCH_MESSAGE: i32 = 320;
 const GET_TOPIC_CONFIG: i32 = 351;
 const GET_SUBSCRIPTIONGROUP_CONFIG: i32 = 352;
@@ -95,6 +106,8 @@ pub fn decode_request(header: &Header, body: &Bytes) -> BrokerRequest {
         | UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST
         | DELETE_SUBSCRIPTIONGROUP
         | GET_SUBSCRIPTIONGROUP_CONFIG => group_config::decode(header, body),
+        GET_CONSUME_STATS | GET_BROKER_CONSUME_STATS => stats::decode(header),
+        INVOKE_BROKER_TO_RESET_OFFSET | CLONE_GROUP_OFFSET => reset::decode(header),
         EXCHANGE_BROKER_HA_INFO => Ok(ha::decode_info(&header.fields)),
         GET_BROKER_HA_STATUS => Ok(BrokerRequest::HaStatus),
         GET_BROKER_RUNTIME_INFO => Ok(BrokerRequest::RuntimeInfo),
@@ -123,6 +136,13 @@ pub fn encode_response(
     into: &mut BytesMut,
 ) -> Outgoing {
     match response {
+        BrokerResponse::AllConsumeStats { broker_addr, groups } => {
+            let body = stats::all_body(broker_addr, groups);
+            answer(caller, Code::Success, None, into).finish(body)
+        }
+        BrokerResponse::ConsumeStats(stats) => {
+            answer(caller, Code::Success, None, into).finish(stats::stats_body(stats))
+        }
         BrokerResponse::Consumers(members) => {
             answer(caller, Code::Success, None, into).finish(consumer::members_body(members))
         }
@@ -145,6 +165,9 @@ pub fn encode_response(
             let mut head = answer(caller, Code::Success, None, into);
             head.show("offset", offset);
             head.finish(Body::None)
+        }
+        BrokerResponse::OffsetsReset(offsets) => {
+            answer(caller, Code::Success, None, into).finish(reset::moved_body(offsets))
         }
         BrokerResponse::Pulled(pulled) => pull::encode_response(caller, pulled, with, into),
         BrokerResponse::Queried(queried) => query::encode_response(caller, queried, with, into),
@@ -190,12 +213,18 @@ pub fn encode_notice(notice: &BrokerNotice, opaque: i32, into: &mut BytesMut) ->
             head.field("consumerGroup", group);
             head.finish(Body::None)
         }
+        BrokerNotice::OffsetsReset(reset) => {
+            let mut head = ask.begin(RESET_CONSUMER_CLIENT_OFFSET, into);
+            let body = reset::put_notice(&mut head, reset);
+            head.finish(body)
+        }
     }
 }
 
 /// The notice that a broker's request to a client carries, if it is one we know.
-pub fn decode_notice(header: &Header) -> Option<BrokerNotice> {
+pub fn decode_notice(header: &Header, body: &Bytes) -> Option<BrokerNotice> {
     match header.code {
+        RESET_CONSUMER_CLIENT_OFFSET => reset::decode_notice(header, body).ok(),
         NOTIFY_CONSUMER_IDS_CHANGED => {
             let group = header.fields.text_if("consumerGroup")?;
             Some(BrokerNotice::ConsumerIdsChanged { group })
@@ -211,6 +240,9 @@ pub fn request_code(request: &BrokerRequest) -> i32 {
             UPDATE_AND_CREATE_SUBSCRIPTIONGROUP
         }
         BrokerRequest::ConfigureGroups(_) => UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST,
+        BrokerRequest::AllConsumeStats { .. } => GET_BROKER_CONSUME_STATS,
+        BrokerRequest::CloneOffsets(_) => CLONE_GROUP_OFFSET,
+        BrokerRequest::ConsumeStats { .. } => GET_CONSUME_STATS,
         BrokerRequest::ConsumerList { .. } => GET_CONSUMER_LIST_BY_GROUP,
         BrokerRequest::CreateTopic(_) => UPDATE_AND_CREATE_TOPIC,
         BrokerRequest::DeleteGroup { .. } => DELETE_SUBSCRIPTIONGROUP,
@@ -228,6 +260,7 @@ pub fn request_code(request: &BrokerRequest) -> i32 {
         BrokerRequest::QueryOffset { .. } => QUERY_CONSUMER_OFFSET,
         BrokerRequest::HaInfo { .. } => EXCHANGE_BROKER_HA_INFO,
         BrokerRequest::HaStatus => GET_BROKER_HA_STATUS,
+        BrokerRequest::ResetOffsets(_) => INVOKE_BROKER_TO_RESET_OFFSET,
         BrokerRequest::RuntimeInfo => GET_BROKER_RUNTIME_INFO,
         BrokerRequest::SearchOffset { .. } => SEARCH_OFFSET_BY_TIMESTAMP,
         BrokerRequest::Send(send) if send.batch => SEND_BATCH_MESSAGE,
@@ -282,6 +315,14 @@ fn put_request(head: &mut HeadWriter<'_>, request: &BrokerRequest) -> Body {
         | BrokerRequest::GroupConfig { .. } => group_config::put(head, request),
         BrokerRequest::CreateTopic(_) | BrokerRequest::TopicConfig { .. } => {
             topic::put(head, request);
+            Body::None
+        }
+        BrokerRequest::AllConsumeStats { .. } | BrokerRequest::ConsumeStats { .. } => {
+            stats::put(head, request);
+            Body::None
+        }
+        BrokerRequest::CloneOffsets(_) | BrokerRequest::ResetOffsets(_) => {
+            reset::put(head, request);
             Body::None
         }
         BrokerRequest::HaInfo { told } => {
@@ -356,6 +397,9 @@ pub fn decode_response(
         }
         GET_EARLIEST_MSG_STORETIME => BrokerResponse::Timestamp(fields.number("timestamp")?),
         GET_BROKER_RUNTIME_INFO => runtime::decode(body)?,
+        GET_BROKER_CONSUME_STATS => stats::decode_all(body)?,
+        GET_CONSUME_STATS => stats::decode_stats(body)?,
+        INVOKE_BROKER_TO_RESET_OFFSET => reset::decode_moved(body)?,
         GET_SUBSCRIPTIONGROUP_CONFIG => group_config::decode_config(body)?,
         GET_TOPIC_CONFIG => topic::decode_description(body)?,
         code => match state::kind(code) {

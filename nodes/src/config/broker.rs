@@ -88,6 +88,8 @@ pub struct BrokerConf {
     pub delay_levels: Delays,
     /// Hold a pull that finds nothing.
     pub long_polling: bool,
+    /// A reset of offsets is remembered here until the group pulls.
+    pub server_side_reset: bool,
     /// How long, when long polling is off.
     pub short_polling: Millis,
     /// How often name servers are told.
@@ -152,6 +154,7 @@ impl Default for BrokerConf {
             max_message_size: 4 << 20,
             delay_levels: value::delays(DELAYS).expect("a default is valid"),
             long_polling: true,
+            server_side_reset: true,
             short_polling: Millis(1000),
             register_every: Millis(30_000),
             save_offsets_every: Millis(5000),
@@ -217,6 +220,7 @@ impl BrokerConf {
             acting: self.acting.policy(),
             retention: self.retention.policy(),
             long_polling: self.long_polling,
+            server_side_reset: self.server_side_reset,
             short_polling: self.short_polling.into(),
             register_every: self.register_every.into(),
             save_offsets_every: self.save_offsets_every.into(),
@@ -393,6 +397,12 @@ const KEYS: &[Key<BrokerConf>] = &[
         "Largest body in bytes; a frame ends at 16 MiB."
     ),
     row!("messageDelayLevel", delay_levels, value::delays, "Delays of the levels, from 1."),
+    row!(
+        "useServerSideResetOffset",
+        server_side_reset,
+        switch,
+        "A reset of offsets is remembered until the group pulls; else its members are told."
+    ),
     row!("longPollingEnable", long_polling, switch, "Hold a pull that finds nothing."),
     row!(
         "shortPollingTimeMills",

@@ -53,7 +53,7 @@ pub const BROKER: &str = "\
     syncBrokerMetadataPeriod syncControllerMetadataPeriod traceOn traceTopicEnable \
     trackUnusedConsumer transactionCheckInterval transactionCheckMax \
     transactionMetricFlushInterval transactionOpBatchInterval transactionOpMsgMaxSize \
-    transactionTimeOut transferMsgByHeap usePopConsumerKVService useServerSideResetOffset \
+    transactionTimeOut transferMsgByHeap usePopConsumerKVService \
     useSingleRocksDBForAllConfigs validateSystemTopicWhenUpdateTopic waitTimeMillsInAckQueue \
     waitTimeMillsInAdminBrokerQueue waitTimeMillsInHeartbeatQueue waitTimeMillsInLitePullQueue \
     waitTimeMillsInPullQueue waitTimeMillsInSendQueue waitTimeMillsInTransactionQueue \

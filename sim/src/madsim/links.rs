@@ -243,7 +243,7 @@ async fn listen(
             let _ = news.send(News::Ended { link });
             return;
         };
-        if let Some(notice) = broker::decode_notice(&notice.header) {
+        if let Some(notice) = broker::decode_notice(&notice.header, &notice.body) {
             let _ = news.send(News::Noticed { link: link.clone(), notice });
         }
     }

@@ -337,7 +337,7 @@ fn guests(run: &Run, judge: &mut Judge) -> Guests {
         judge.oracles.delivery.expect(&Text::from(group.clone()));
         let ordered = ordered && of == last;
         let topics = topics.clone();
-        let model = Consumer::new(number, &group, ordered, topics, work.failing, name_servers);
+        let model = Consumer::new(number, &group, ordered, topics, work, name_servers);
         guest(format!("consumer-{number}"), Box::new(model))
     });
     let consumers = consumers.collect();

@@ -31,6 +31,12 @@ struct Progress {
     skipped: Vec<(u64, u64)>,
 }
 
+impl Progress {
+    fn may_skip(&self, offset: u64) -> bool {
+        self.skipped.iter().any(|(from, to)| (*from..*to).contains(&offset))
+    }
+}
+
 /// What was delivered.
 #[derive(Debug, Default)]
 pub struct Delivery {
@@ -58,10 +64,13 @@ impl Delivery {
                 progress.consumed.insert((*offset, *id));
                 progress.next = progress.next.max(offset + 1);
             }
-            Fact::Committed { group, lane, next } => {
+            Fact::Committed { group, lane, next, .. } => {
                 let progress = self.progress(group, lane);
                 progress.committed.insert(*next);
                 progress.next = progress.next.max(*next);
+            }
+            Fact::Resetting { group, lane, to, .. } => {
+                self.progress(group, lane).committed.insert(*to);
             }
             _ => {}
         }
@@ -108,9 +117,8 @@ impl Delivery {
             for (group, lanes) in groups {
                 let progress = lanes.get(&lane).unwrap_or(&none);
                 let missing = messages.iter().find(|(offset, placed)| {
-                    let excused = |(from, to): &(u64, u64)| (*from..*to).contains(*offset);
                     placed.id.is_some_and(|id| !progress.consumed.contains(&(**offset, id)))
-                        && !progress.skipped.iter().any(excused)
+                        && !progress.may_skip(**offset)
                 });
                 if let Some((offset, placed)) = missing {
                     let id = placed.id.expect("others are not missed");
@@ -119,6 +127,12 @@ impl Delivery {
             }
         }
         None
+    }
+
+    /// May a group have passed over an offset, since a power failure took what lay there?
+    pub fn may_skip(&self, group: &Text, lane: &Lane, offset: u64) -> bool {
+        let progress = self.groups.get(group).and_then(|lanes| lanes.get(lane));
+        progress.is_some_and(|progress| progress.may_skip(offset))
     }
 
     /// Everything was delivered.

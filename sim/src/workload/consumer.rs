@@ -1,11 +1,13 @@
 //! A member of a consumer group: heartbeats, the group's list of members, an average allocation of
 //! queues, pulls with long polling from the committed offset, commits on their own and within
-//! pulls; locks, if the group consumes in order; and messages that it fails to consume.
+//! pulls; locks, if the group consumes in order; messages that it fails to consume; and resets of
+//! how far its group is.
 //!
 //! Allocation is done broker by broker: each broker lists the members connected to it, and its
 //! queues are divided among those.
 
 mod rebalance;
+mod resets;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use super::retries::{self, Back};
 use super::routes::Routes;
 use super::{Act, Ask, Client, Event, Peer, Reply};
 use crate::choose::{Choose, Stream};
+use crate::plan::Work;
 
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a broker may hold a pull.
@@ -41,6 +44,8 @@ pub struct Consumer {
     ordered: bool,
     /// Messages that it fails to consume, per mille; none in order.
     failing: u32,
+    /// Times that it may still send its group back.
+    resets: u32,
     routes: Routes,
     calls: Calls<What>,
     brokers: BTreeMap<Text, Tie>,
@@ -82,22 +87,23 @@ enum What {
     Lock { lane: Lane, asked: Mono },
     Offset { lane: Lane },
     Pull { lane: Lane },
+    Reset { lane: Lane, number: usize },
     Route { topic: Text },
     Unlock,
 }
 
 impl Consumer {
     /// A member of `group`; in an ordered one it locks queues before it consumes them, and else
-    /// it fails to consume some messages, so many per mille.
+    /// it fails to consume some messages, as `work` has it.
     pub fn new(
         number: u32,
         group: &str,
         ordered: bool,
         mut topics: Vec<Text>,
-        failing: u32,
+        work: &Work,
         name_servers: u32,
     ) -> Self {
-        let failing = if ordered { 0 } else { failing };
+        let failing = if ordered { 0 } else { work.failing };
         if failing > 0 {
             topics.push(retries::topic_of(group));
         }
@@ -108,6 +114,7 @@ impl Consumer {
             topics,
             ordered,
             failing,
+            resets: work.resets,
             calls: Calls::default(),
             brokers: BTreeMap::new(),
             lanes: BTreeMap::new(),
@@ -147,7 +154,8 @@ impl Consumer {
             What::Back { lane, .. }
             | What::Lock { lane, .. }
             | What::Offset { lane }
-            | What::Pull { lane } => {
+            | What::Pull { lane }
+            | What::Reset { lane, .. } => {
                 if let Some(held) = self.lanes.get_mut(&lane) {
                     (held.is_asked, held.again) = (false, again);
                 }
@@ -189,6 +197,9 @@ impl Consumer {
                 if let Some(held) = self.lanes.get_mut(&lane) {
                     held.kept = Some(next);
                 }
+            }
+            (What::Reset { lane, number }, Reply::Broker(BrokerResponse::OffsetsReset(_), _)) => {
+                self.group_sent_back(now, &lane, number, history);
             }
             (What::Back { lane, back }, Reply::Broker(BrokerResponse::Done, _)) => {
                 let (broker, group) = (lane.broker.clone(), self.group.clone());
@@ -276,6 +287,7 @@ impl Consumer {
             held.again = now.after(Duration::from_millis(5));
             return;
         }
+        held.has_found = true;
         for bytes in records {
             let mut rest = &bytes[..];
             while let Found::Record(record) = message::parse(rest) {
@@ -314,10 +326,15 @@ impl Consumer {
         let next = held.next;
         (held.committed, held.commit_at) = (Some(next), now.after(COMMIT_EVERY));
         let group = self.group.clone();
-        history.add(now, Fact::Committed { group: group.clone(), lane: lane.clone(), next });
+        history.add(now, self.committed(lane, next));
         let offset = i64::try_from(next).expect("offsets are small");
         let request = BrokerRequest::UpdateOffset { group, of: queue_ref(lane), offset };
         self.call(now, &lane.broker, request, What::Commit { lane: lane.clone(), next })
+    }
+
+    fn committed(&self, lane: &Lane, next: u64) -> Fact {
+        let (group, client) = (self.group.clone(), self.client.clone());
+        Fact::Committed { group, client, lane: lane.clone(), next }
     }
 
     /// Heartbeats and lists that are due.
@@ -366,7 +383,10 @@ impl Consumer {
                     let (request, back) = (back.request(&group), back.clone());
                     Some(self.call(now, &lane.broker.clone(), request, What::Back { lane, back }))
                 }
-                None => Some(self.pull(now, lane, dice, history)),
+                None => {
+                    let reset = self.send_back_group(now, &lane, dice, history);
+                    Some(reset.unwrap_or_else(|| self.pull(now, lane, dice, history)))
+                }
             },
         }
     }
@@ -377,8 +397,7 @@ impl Consumer {
         let (group, next) = (self.group.clone(), held.next);
         let commits = held.committed != Some(next) && dice.chance(200, "work.commit_in_pull");
         if commits {
-            let group = group.clone();
-            history.add(now, Fact::Committed { group, lane: lane.clone(), next });
+            history.add(now, self.committed(&lane, next));
         }
         let pull = BrokerRequest::Pull(Box::new(Pull {
             group,
@@ -425,6 +444,8 @@ impl Client for Consumer {
                     tie.list_at = now;
                 }
             }
+            // The simulated brokers remember resets themselves.
+            Event::Noticed(_, BrokerNotice::OffsetsReset(_)) => {}
         }
     }
 

@@ -65,6 +65,8 @@ pub enum Fact {
     Committed {
         /// Group.
         group: Text,
+        /// Who.
+        client: Text,
         /// Queue.
         lane: Lane,
         /// The next message to consume.
@@ -134,6 +136,22 @@ pub enum Fact {
         code: Code,
         /// The messages.
         ids: Vec<Id>,
+    },
+    /// A group will go on where it was sent.
+    Reset {
+        /// Which time that was.
+        number: usize,
+    },
+    /// Somebody asks that a group consume a queue from an offset on.
+    Resetting {
+        /// A number of its own.
+        number: usize,
+        /// Group.
+        group: Text,
+        /// Queue.
+        lane: Lane,
+        /// From here on.
+        to: u64,
     },
     /// A message that a consumer sent back was taken.
     SentBack {

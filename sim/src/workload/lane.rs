@@ -33,6 +33,8 @@ pub(super) struct Held {
     pub(super) again: Mono,
     /// The next message to consume.
     pub(super) next: u64,
+    /// Did the last pull find something?
+    pub(super) has_found: bool,
     /// What was last sent to the broker as such.
     pub(super) committed: Option<u64>,
     /// And was acknowledged.
@@ -49,6 +51,7 @@ impl Held {
             is_asked: false,
             again: Mono::ZERO,
             next: 0,
+            has_found: false,
             committed: None,
             kept: None,
             commit_at: Mono::ZERO,

@@ -114,8 +114,8 @@ impl World<'_> {
     fn consumer(&self, member: &Member, topics: &[Text]) -> Consumer {
         let name_servers = self.run.plan.cluster.name_servers;
         let Member { number, group, ordered } = member;
-        let failing = self.run.plan.work.failing;
-        Consumer::new(*number, group, *ordered, topics.to_vec(), failing, name_servers)
+        let work = &self.run.plan.work;
+        Consumer::new(*number, group, *ordered, topics.to_vec(), work, name_servers)
     }
 
     fn add_client(&mut self, name: &str, model: Model) {

@@ -7,6 +7,7 @@ use hotfire_core::domain::{
 };
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::queues::QueueBody;
 use super::{DecodeError, HEART_BEAT, LOCK_BATCH_MQ, UNLOCK_BATCH_MQ, UNREGISTER_CLIENT};
 use crate::codec::body;
 use crate::head_writer::{Body, HeadWriter};
@@ -88,12 +89,7 @@ fn lock_body(json: &Bytes) -> Result<LockBody, DecodeError> {
 }
 
 fn queues(bodies: Vec<QueueBody>) -> Vec<MessageQueue> {
-    let queue = |QueueBody { broker_name, queue_id, topic }| MessageQueue {
-        topic,
-        broker_name,
-        queue: queue_id,
-    };
-    bodies.into_iter().map(queue).collect()
+    bodies.into_iter().map(MessageQueue::from).collect()
 }
 
 #[derive(Deserialize, Serialize)]
@@ -101,21 +97,6 @@ fn queues(bodies: Vec<QueueBody>) -> Vec<MessageQueue> {
 struct MembersBody {
     #[serde(default)]
     consumer_id_list: Vec<Text>,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct QueueBody {
-    broker_name: Text,
-    queue_id: i32,
-    topic: Text,
-}
-
-impl From<&MessageQueue> for QueueBody {
-    fn from(queue: &MessageQueue) -> Self {
-        let MessageQueue { topic, broker_name, queue } = queue.clone();
-        Self { broker_name, queue_id: queue, topic }
-    }
 }
 
 #[derive(Deserialize, Serialize)]

@@ -103,7 +103,7 @@ pub(super) fn decode_response(header: &Header) -> Result<Option<BrokerResponse>,
     }))))
 }
 
-const STATUSES: [PullStatus; 7] = [
+const STATUSES: [PullStatus; 8] = [
     PullStatus::Found,
     PullStatus::NoMatchedMessage,
     PullStatus::NoMessageInQueue,
@@ -111,6 +111,7 @@ const STATUSES: [PullStatus; 7] = [
     PullStatus::OffsetOverflowOne,
     PullStatus::OffsetOverflowBadly,
     PullStatus::OffsetTooSmall,
+    PullStatus::OffsetReset,
 ];
 
 const fn name(status: PullStatus) -> &'static str {
@@ -122,5 +123,6 @@ const fn name(status: PullStatus) -> &'static str {
         PullStatus::OffsetOverflowOne => "OFFSET_OVERFLOW_ONE",
         PullStatus::OffsetOverflowBadly => "OFFSET_OVERFLOW_BADLY",
         PullStatus::OffsetTooSmall => "OFFSET_TOO_SMALL",
+        PullStatus::OffsetReset => "OFFSET_RESET",
     }
 }

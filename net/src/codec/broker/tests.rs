@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use hotfire_core::domain::{
-    Boundary, BrokerId, ConnId, ConsumeFrom, ConsumeType, ConsumerData, CreateTopic, GroupConfig,
-    HaInfo, HaLink, HaStatus, Heartbeat, KeyKind, MessageModel, MessageQueue, MinIdChange,
-    Positions, Pull, PullStatus, Pulled, Queried, QueryMessage, QueueRef, RuntimeInfo, Send,
-    SendBack, SendStatus, Sent, Subscription, Text, TopicDescription,
+    Boundary, BrokerId, CloneOffsets, ConnId, ConsumeFrom, ConsumeStats, ConsumeType, ConsumerData,
+    CreateTopic, GroupConfig, GroupStats, HaInfo, HaLink, HaStatus, Heartbeat, KeyKind, Lag,
+    MessageModel, MessageQueue, MinIdChange, OffsetsReset, Positions, Pull, PullStatus, Pulled,
+    Queried, QueryMessage, QueueRef, ResetOffsets, ResetTo, RuntimeInfo, Send, SendBack,
+    SendStatus, Sent, Subscription, Text, TopicDescription,
 };
 use hotfire_core::flush::FlushFigures;
 use hotfire_storage::position::{Confirmed, Flushed, Physical, QueueOffset, Written};
@@ -126,6 +127,17 @@ fn requests() -> Vec<BrokerRequest> {
             begin: Wall::from_millis(0),
             end: Wall::from_millis(i64::MAX),
         })),
+        BrokerRequest::AllConsumeStats { only_ordered: true },
+        BrokerRequest::ConsumeStats { group: "G".into(), topics: vec!["T".into(), "U".into()] },
+        BrokerRequest::CloneOffsets(Box::new(CloneOffsets {
+            from: "G".into(),
+            to: "H".into(),
+            topic: Some("T".into()),
+            offline: true,
+        })),
+        reset(Some(3), ResetTo::Offset(7)),
+        reset(Some(3), ResetTo::End),
+        reset(None, ResetTo::Time(at)),
         BrokerRequest::ConfigureGroups(vec![GroupConfig::new("G")]),
         BrokerRequest::ConfigureGroups(vec![GroupConfig::new("G"), GroupConfig::new("H")]),
         BrokerRequest::DeleteGroup { group: "G".into(), clean_offset: true },
@@ -306,7 +318,12 @@ fn every_answer_survives_the_wire() {
         order: false,
         attributes: [("queue.type".into(), "BatchCQ".into())].into(),
     };
+    let stats = ConsumeStats { messages_per_minute: 90, queues: vec![lag()] };
+    let groups = vec![GroupStats { group: "G".into(), topics: vec![stats.clone()] }];
     for (code, response) in [
+        (317, BrokerResponse::AllConsumeStats { broker_addr: "b:1".into(), groups }),
+        (208, BrokerResponse::ConsumeStats(Box::new(stats))),
+        (222, BrokerResponse::OffsetsReset(moves())),
         (38, BrokerResponse::Consumers(vec!["c".into()])),
         (215, BrokerResponse::Done),
         (34, BrokerResponse::Heartbeat { sub_changed: false }),
@@ -412,8 +429,57 @@ fn a_heartbeat_is_read_from_whoever_wrote_it() {
 
 #[test]
 fn a_notice_is_a_oneway_request() {
-    let notice = BrokerNotice::ConsumerIdsChanged { group: "G".into() };
-    let (header, _) = read(&encode_notice(&notice, 3, &mut BytesMut::new()));
-    assert_eq!((header.code, header.flag, header.opaque), (40, 2, 3));
-    assert_eq!(decode_notice(&header), Some(notice));
+    let reset = |as_list| {
+        let (group, topic, offsets) = ("G".into(), "T".into(), moves());
+        BrokerNotice::OffsetsReset(Box::new(OffsetsReset { group, topic, offsets, as_list }))
+    };
+    let changed = BrokerNotice::ConsumerIdsChanged { group: "G".into() };
+    for (code, notice) in [(40, changed), (220, reset(false)), (220, reset(true))] {
+        let (header, body) = read(&encode_notice(&notice, 3, &mut BytesMut::new()));
+        assert_eq!((header.code, header.flag, header.opaque), (code, 2, 3));
+        assert_eq!(decode_notice(&header, &body), Some(notice));
+    }
+}
+
+/// Newer clients of the original read no key that is a text.
+#[test]
+fn tables_by_queue_have_objects_as_keys() {
+    let (_, body) = answered(222, &BrokerResponse::OffsetsReset(moves()), true);
+    let queue = |number| format!(r#"{{"brokerName":"b","queueId":{number},"topic":"T"}}"#);
+    let table = format!(r#"{{"offsetTable":{{{}:7,{}:0}}}}"#, queue(0), queue(1));
+    assert_eq!(body, table);
+}
+
+/// A number that cannot be read is no wish for all queues.
+#[test]
+fn a_reset_of_which_something_cannot_be_read_is_none() {
+    let (whole, body) =
+        read(&encode_request(Ask::json(1), &reset(Some(3), ResetTo::End), &mut BytesMut::new()));
+    for broken in ["queueId", "offset", "timestamp"] {
+        let mut header = whole.clone();
+        let value = |key: &str, value: &str| if key == broken { "x" } else { value }.to_owned();
+        let fields: Vec<_> = whole.fields.iter().map(|(k, v)| (k, value(k, v))).collect();
+        header.fields = fields.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let request = decode_request(&header, &body);
+        assert!(matches!(request, BrokerRequest::Malformed { .. }), "{broken}: {request:?}");
+    }
+}
+
+fn reset(queue: Option<i32>, to: ResetTo) -> BrokerRequest {
+    let (group, topic) = ("G".into(), "T".into());
+    let wanted = ResetOffsets { group, topic, queue, to, is_forced: true };
+    BrokerRequest::ResetOffsets(Box::new(wanted))
+}
+
+fn named(queue: i32) -> MessageQueue {
+    MessageQueue { topic: "T".into(), broker_name: "b".into(), queue }
+}
+
+fn moves() -> Vec<(MessageQueue, QueueOffset)> {
+    vec![(named(0), QueueOffset::new(7)), (named(1), QueueOffset::ZERO)]
+}
+
+fn lag() -> Lag {
+    let [end, next, pulled] = [9, 3, 5].map(QueueOffset::new);
+    Lag { queue: named(0), end, next, pulled, consumed: Some(Wall::from_millis(1_700)) }
 }

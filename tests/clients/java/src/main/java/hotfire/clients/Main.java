@@ -59,6 +59,7 @@ public final class Main {
             main.sendAndConsume();
             main.broadcast();
             new Retries(main.namesrv, plan.topic, main.progress).run();
+            new Resets(main.namesrv, plan.topic, main.progress).run();
             System.exit(0);
         } catch (Throwable e) {
             e.printStackTrace();
