@@ -8,6 +8,7 @@ mod broker;
 mod code;
 mod ha;
 mod namesrv;
+mod operators;
 mod peer;
 
 pub use answers::*;
@@ -15,6 +16,7 @@ pub use broker::*;
 pub use code::Code;
 pub use ha::*;
 pub use namesrv::*;
+pub use operators::*;
 pub use peer::*;
 
 pub use hotfire_storage::documents::{DataVersion, GroupConfig};

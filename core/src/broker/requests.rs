@@ -54,15 +54,10 @@ impl<D: Disk> Broker<D> {
             | BrokerRequest::DeleteGroup { .. }
             | BrokerRequest::GroupConfig { .. }
             | BrokerRequest::TopicConfig { .. }) => return self.manage(now, request),
-            BrokerRequest::AllConsumeStats { only_ordered } => BrokerResponse::AllConsumeStats {
-                broker_addr: self.config.identity.addr.clone(),
-                groups: self.all_consume_stats(only_ordered),
-            },
-            BrokerRequest::ConsumeStats { group, topics } => {
-                BrokerResponse::ConsumeStats(Box::new(self.consume_stats(&group, topics)))
-            }
-            BrokerRequest::CloneOffsets(wanted) => return self.clone_offsets(now, &wanted),
-            BrokerRequest::ResetOffsets(wanted) => return self.reset_offsets(now, &wanted),
+            request @ (BrokerRequest::AllConsumeStats { .. }
+            | BrokerRequest::CloneOffsets(_)
+            | BrokerRequest::ConsumeStats { .. }
+            | BrokerRequest::ResetOffsets(_)) => return self.operate(now, request),
             BrokerRequest::ConsumerList { group } => self.consumer_list(&group)?,
             BrokerRequest::EarliestStoreTime(of) => {
                 BrokerResponse::Timestamp(self.earliest(&of).map_or(-1, Wall::as_millis))
@@ -72,9 +67,7 @@ impl<D: Disk> Broker<D> {
                 BrokerResponse::Locked(self.locks.lock(now.mono, &group, &client_id, queues))
             }
             BrokerRequest::Malformed { why } => return Err((Code::SystemError, why)),
-            BrokerRequest::MaxOffset(of) => {
-                offset(self.visible(&of).map_or(0, |range| range.max.get()))
-            }
+            BrokerRequest::MaxOffset(of) => self.max_offset(&of),
             BrokerRequest::MinOffset(of) => self.min_offset(&of),
             BrokerRequest::MinIdChanged(_) => self.group_changed(now.mono),
             BrokerRequest::QueryMessage(query) => self.query(&query)?,
@@ -115,6 +108,27 @@ impl<D: Disk> Broker<D> {
             BrokerRequest::Send(_) | BrokerRequest::SendBack(_) | BrokerRequest::Pull(_) => {
                 unreachable!("they are handled before")
             }
+        };
+        Ok((After::Nothing, response))
+    }
+
+    /// Requests about how groups get on.
+    fn operate(
+        &mut self,
+        now: Now,
+        request: BrokerRequest,
+    ) -> Result<(After, BrokerResponse), Refusal> {
+        let response = match request {
+            BrokerRequest::AllConsumeStats { only_ordered } => BrokerResponse::AllConsumeStats {
+                broker_addr: self.config.identity.addr.clone(),
+                groups: self.all_consume_stats(only_ordered),
+            },
+            BrokerRequest::ConsumeStats { group, topics } => {
+                BrokerResponse::ConsumeStats(Box::new(self.consume_stats(&group, topics)))
+            }
+            BrokerRequest::CloneOffsets(wanted) => return self.clone_offsets(now, &wanted),
+            BrokerRequest::ResetOffsets(wanted) => return self.reset_offsets(now, &wanted),
+            other => unreachable!("{other:?} is about something else"),
         };
         Ok((After::Nothing, response))
     }
@@ -224,6 +238,10 @@ impl<D: Disk> Broker<D> {
         }
         let sub_changed = self.clients.heartbeat(now.mono, caller, beat)?;
         Ok((After::Topics(change), BrokerResponse::Heartbeat { sub_changed }))
+    }
+
+    fn max_offset(&self, of: &QueueRef) -> BrokerResponse {
+        offset(self.visible(of).map_or(0, |range| range.max.get()))
     }
 
     fn min_offset(&self, of: &QueueRef) -> BrokerResponse {

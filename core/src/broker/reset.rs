@@ -12,6 +12,7 @@ use hotfire_storage::seam::Disk;
 use hotfire_storage::text::Text;
 use hotfire_storage::time::Now;
 
+use super::clients::ConsumerGroup;
 use super::names::Refusal;
 use super::requests::{After, no_topic};
 use super::topics::check_queue;
@@ -62,7 +63,7 @@ impl<D: Disk> Broker<D> {
         if keeps_its_own || !self.config.server_side_reset {
             return self.tell_members(group, topic, &moves);
         }
-        Ok(self.move_group(now, group, moves))
+        Ok(self.move_group(now, group, &moves))
     }
 
     pub(super) fn clone_offsets(
@@ -90,7 +91,7 @@ impl<D: Disk> Broker<D> {
             let remark = format!("the group {from} has consumed nothing there: nothing to clone");
             return Err((Code::SystemError, remark));
         }
-        let (after, _) = self.move_group(now, to, moves);
+        let (after, _) = self.move_group(now, to, &moves);
         Ok((after, BrokerResponse::Done))
     }
 
@@ -123,16 +124,16 @@ impl<D: Disk> Broker<D> {
         &mut self,
         now: Now,
         group: &Text,
-        moves: Vec<(QueueRef, QueueOffset)>,
+        moves: &[(QueueRef, QueueOffset)],
     ) -> (After, BrokerResponse) {
         let save = self.offsets.next_save();
-        for (of, to) in &moves {
+        for (of, to) in moves {
             tracing::info!(%group, topic = %of.topic, queue = of.queue, %to, "an offset is reset");
             self.offsets.reset(group, of, *to);
             self.wake(of);
         }
         self.timers.save_offsets = now.mono;
-        (After::Offsets(save), BrokerResponse::OffsetsReset(self.named(&moves)))
+        (After::Offsets(save), BrokerResponse::OffsetsReset(self.named(moves)))
     }
 
     fn tell_members(
@@ -142,8 +143,8 @@ impl<D: Disk> Broker<D> {
         moves: &[(QueueRef, QueueOffset)],
     ) -> Result<(After, BrokerResponse), Refusal> {
         let offsets = self.named(moves);
-        let members = self.clients.consumer_group(group).map(|group| group.languages());
-        let members: Vec<_> = members.into_iter().flatten().collect();
+        let online = self.clients.consumer_group(group).into_iter();
+        let members: Vec<_> = online.flat_map(ConsumerGroup::languages).collect();
         if members.is_empty() {
             let remark = format!(
                 "Consumer not online, so can not reset offset, Group: {group} Topic: {topic}: \

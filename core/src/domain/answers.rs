@@ -8,7 +8,10 @@ use hotfire_storage::position::{Confirmed, Flushed, Physical, QueueOffset, Span,
 use hotfire_storage::text::Text;
 use hotfire_storage::time::Wall;
 
-use super::{Code, GroupConfig, HaInfo, HaStatus, MessageQueue, StateKind};
+use super::{
+    Code, ConsumeStats, GroupConfig, GroupStats, HaInfo, HaStatus, MessageQueue, OffsetsReset,
+    StateKind,
+};
 use crate::flush::FlushFigures;
 
 /// What a stored message's sender was promised, as far as it was kept.
@@ -99,39 +102,6 @@ pub struct Queried {
     pub indexed: Physical,
     /// The records, oldest first. Leased from the store when the answer is written.
     pub spans: Vec<Span>,
-}
-
-/// How far a group is in a queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lag {
-    /// Which queue.
-    pub queue: MessageQueue,
-    /// Behind the last message that may be seen.
-    pub end: QueueOffset,
-    /// The next message to consume.
-    pub next: QueueOffset,
-    /// Where the group pulled last; what lies before is on its way, or being consumed.
-    pub pulled: QueueOffset,
-    /// When the last message that it consumed was stored.
-    pub consumed: Option<Wall>,
-}
-
-/// How a group gets on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConsumeStats {
-    /// Messages that it got within the last minute.
-    pub messages_per_minute: u64,
-    /// How far it is, by queue.
-    pub queues: Vec<Lag>,
-}
-
-/// How a group gets on, topic by topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupStats {
-    /// Which.
-    pub group: Text,
-    /// Of each topic.
-    pub topics: Vec<ConsumeStats>,
 }
 
 /// What a broker answers.
@@ -241,19 +211,6 @@ pub struct TopicDescription {
     pub order: bool,
     /// `queue.type=BatchCQ` and the like.
     pub attributes: BTreeMap<Text, Text>,
-}
-
-/// 220 RESET_CONSUMER_CLIENT_OFFSET: a client is to go on elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OffsetsReset {
-    /// Group.
-    pub group: Text,
-    /// Topic.
-    pub topic: Text,
-    /// Where, by queue.
-    pub offsets: Vec<(MessageQueue, QueueOffset)>,
-    /// The client reads a list, not a table.
-    pub as_list: bool,
 }
 
 /// What a broker says to a client unasked, one-way.

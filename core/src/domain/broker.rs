@@ -6,7 +6,7 @@ use hotfire_storage::text::Text;
 use hotfire_storage::time::Wall;
 pub use hotfire_storage::{Boundary, KeyKind};
 
-use super::{GroupConfig, MinIdChange};
+use super::{CloneOffsets, GroupConfig, MinIdChange, ResetOffsets};
 
 /// A queue of a topic on this broker, as requests name it. May not exist.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -318,45 +318,6 @@ impl CreateTopic {
             attributes: None,
         }
     }
-}
-
-/// Where an operator wants a group to go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResetTo {
-    /// Behind all that is there.
-    End,
-    /// At this offset; what a client sent.
-    Offset(i64),
-    /// At the first message that was stored then or later.
-    Time(Wall),
-}
-
-/// 222 INVOKE_BROKER_TO_RESET_OFFSET.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResetOffsets {
-    /// Group.
-    pub group: Text,
-    /// Topic.
-    pub topic: Text,
-    /// One queue of it; else all.
-    pub queue: Option<i32>,
-    /// Where to.
-    pub to: ResetTo,
-    /// Forwards, too: else a group that is behind stays where it is.
-    pub is_forced: bool,
-}
-
-/// 314 CLONE_GROUP_OFFSET: a group goes on where another one is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CloneOffsets {
-    /// Whose offsets.
-    pub from: Text,
-    /// Who takes them over.
-    pub to: Text,
-    /// In this topic; else in all of them.
-    pub topic: Option<Text>,
-    /// Also in topics that the first group does not subscribe to now.
-    pub offline: bool,
 }
 
 /// What a broker may be asked.

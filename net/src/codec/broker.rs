@@ -135,73 +135,59 @@ pub fn encode_response(
     with: &mut Answering<'_>,
     into: &mut BytesMut,
 ) -> Outgoing {
-    match response {
+    let body = match response {
         BrokerResponse::AllConsumeStats { broker_addr, groups } => {
-            let body = stats::all_body(broker_addr, groups);
-            answer(caller, Code::Success, None, into).finish(body)
+            stats::all_body(broker_addr, groups)
         }
-        BrokerResponse::ConsumeStats(stats) => {
-            answer(caller, Code::Success, None, into).finish(stats::stats_body(stats))
+        BrokerResponse::ConsumeStats(stats) => stats::stats_body(stats),
+        BrokerResponse::Consumers(members) => consumer::members_body(members),
+        BrokerResponse::Done => Body::None,
+        BrokerResponse::GroupConfig(config) => group_config::config_body(config),
+        BrokerResponse::HaStatus(status) => ha::body(status),
+        BrokerResponse::Locked(queues) => consumer::locked_body(queues),
+        BrokerResponse::Message(span) => (with.lease)(*span).into(),
+        BrokerResponse::OffsetsReset(offsets) => reset::moved_body(offsets),
+        BrokerResponse::RuntimeInfo(info) => runtime::body(info),
+        BrokerResponse::TopicConfig(description) => topic::description_body(description),
+        BrokerResponse::Pulled(pulled) => return pull::encode_response(caller, pulled, with, into),
+        BrokerResponse::Queried(queried) => {
+            return query::encode_response(caller, queried, with, into);
         }
-        BrokerResponse::Consumers(members) => {
-            answer(caller, Code::Success, None, into).finish(consumer::members_body(members))
-        }
-        BrokerResponse::Done => answer(caller, Code::Success, None, into).finish(Body::None),
-        BrokerResponse::GroupConfig(config) => {
-            answer(caller, Code::Success, None, into).finish(group_config::config_body(config))
-        }
-        BrokerResponse::Heartbeat { sub_changed } => {
-            let mut head = answer(caller, Code::Success, None, into);
-            head.field("IS_SUPPORT_HEART_BEAT_V2", "true").show("IS_SUB_CHANGE", sub_changed);
-            head.finish(Body::None)
-        }
-        BrokerResponse::Locked(queues) => {
-            answer(caller, Code::Success, None, into).finish(consumer::locked_body(queues))
-        }
-        BrokerResponse::Message(span) => {
-            answer(caller, Code::Success, None, into).finish((with.lease)(*span))
-        }
-        BrokerResponse::Offset(offset) => {
-            let mut head = answer(caller, Code::Success, None, into);
-            head.show("offset", offset);
-            head.finish(Body::None)
-        }
-        BrokerResponse::OffsetsReset(offsets) => {
-            answer(caller, Code::Success, None, into).finish(reset::moved_body(offsets))
-        }
-        BrokerResponse::Pulled(pulled) => pull::encode_response(caller, pulled, with, into),
-        BrokerResponse::Queried(queried) => query::encode_response(caller, queried, with, into),
+        BrokerResponse::Sent(sent) => return send::encode_response(caller, sent, with, into),
         BrokerResponse::Refused { code, remark } => {
-            answer(caller, *code, Some(remark), into).finish(Body::None)
+            return answer(caller, *code, Some(remark), into).finish(Body::None);
         }
-        BrokerResponse::HaInfo(info) => {
+        with_fields => {
             let mut head = answer(caller, Code::Success, None, into);
-            ha::put_info(&mut head, info.as_deref());
-            head.finish(Body::None)
+            let body = put_fields(&mut head, with_fields);
+            return head.finish(body);
         }
-        BrokerResponse::HaStatus(status) => {
-            answer(caller, Code::Success, None, into).finish(ha::body(status))
+    };
+    answer(caller, Code::Success, None, into).finish(body)
+}
+
+/// What is in the header of an answer.
+fn put_fields(head: &mut HeadWriter<'_>, response: &BrokerResponse) -> Body {
+    match response {
+        BrokerResponse::Heartbeat { sub_changed } => {
+            head.field("IS_SUPPORT_HEART_BEAT_V2", "true").show("IS_SUB_CHANGE", sub_changed);
         }
-        BrokerResponse::RuntimeInfo(info) => {
-            answer(caller, Code::Success, None, into).finish(runtime::body(info))
+        BrokerResponse::HaInfo(info) => ha::put_info(head, info.as_deref()),
+        BrokerResponse::Offset(offset) => {
+            head.show("offset", offset);
         }
-        BrokerResponse::Sent(sent) => send::encode_response(caller, sent, with, into),
         BrokerResponse::State { kind, count, json } => {
-            let mut head = answer(caller, Code::Success, None, into);
             if let Some(field) = state::total_field(*kind) {
                 head.show(field, count);
             }
-            head.finish(json.clone())
+            return json.clone().into();
         }
         BrokerResponse::Timestamp(timestamp) => {
-            let mut head = answer(caller, Code::Success, None, into);
             head.show("timestamp", timestamp);
-            head.finish(Body::None)
         }
-        BrokerResponse::TopicConfig(description) => {
-            answer(caller, Code::Success, None, into).finish(topic::description_body(description))
-        }
+        other => unreachable!("{other:?} has no field of its own"),
     }
+    Body::None
 }
 
 /// The frame of a notice. In the JSON form, which every client reads.

@@ -3,8 +3,8 @@
 //!
 //! Excused: what a later reset passes over; what a group may have skipped since a power failure
 //! ([`delivery`](super::delivery)); and queues that more than one member had since. Two members
-//! that rebalance may have a queue at once for a while, one of them where the group was before; what
-//! that one commits last counts.
+//! that rebalance may have a queue at once for a while, one of them where the group was before;
+//! what that one commits last counts.
 
 use std::collections::BTreeSet;
 

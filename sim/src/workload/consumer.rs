@@ -378,16 +378,15 @@ impl Consumer {
                 let query = BrokerRequest::QueryOffset { group, of, zero_if_absent: None };
                 Some(self.call(now, &lane.broker.clone(), query, What::Offset { lane }))
             }
-            Step::Pull => match held.backs.front() {
-                Some(back) => {
+            Step::Pull => {
+                if let Some(back) = held.backs.front() {
                     let (request, back) = (back.request(&group), back.clone());
-                    Some(self.call(now, &lane.broker.clone(), request, What::Back { lane, back }))
+                    let broker = lane.broker.clone();
+                    return Some(self.call(now, &broker, request, What::Back { lane, back }));
                 }
-                None => {
-                    let reset = self.send_back_group(now, &lane, dice, history);
-                    Some(reset.unwrap_or_else(|| self.pull(now, lane, dice, history)))
-                }
-            },
+                let reset = self.send_back_group(now, &lane, dice, history);
+                Some(reset.unwrap_or_else(|| self.pull(now, lane, dice, history)))
+            }
         }
     }
 
