@@ -1,9 +1,10 @@
 //! How far each group has consumed each queue (broker-behaviour.md 6.2).
 //!
-//! A *reset* is an offset that an operator set. It is open until the group has been told of it and
-//! pulls there: all other pulls are moved there, and what the group commits does not count, for it
-//! is how far the group was before. Open ones are kept in the offsets' file, in a member that
-//! Apache's brokers pass over.
+//! A *reset* is an offset that an operator set. It is open until a member of the group that has
+//! been told of it has pulled from there, and pulls on, or commits: then it has what it got there.
+//! All other pulls are moved there meanwhile, of other members too, and what these commit does not
+//! count, for it is how far the group was before. Open ones are kept in the offsets' file, in a
+//! member that Apache's brokers pass over.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use hotfire_storage::time::Wall;
 
 use super::names;
 use super::version::Version;
-use crate::domain::{DataVersion, QueueRef};
+use crate::domain::{ConnId, DataVersion, QueueRef};
 use crate::machine::Digest;
 
 /// How far a group is in a queue.
@@ -32,6 +33,8 @@ struct Reset {
     next: QueueOffset,
     /// Was the group told? Else who pulls there is there by chance, and has more in hand.
     is_told: bool,
+    /// Who has pulled from there.
+    taker: Option<ConnId>,
 }
 
 /// Where groups are, by topic and group.
@@ -66,7 +69,7 @@ impl Offsets {
         // Whose word a kept offset was is not known: none is given up for less.
         Self {
             table: mapped(kept.table, |next| Progress { next, is_own: true }),
-            resets: mapped(kept.resets, |next| Reset { next, is_told: false }),
+            resets: mapped(kept.resets, |next| Reset { next, is_told: false, taker: None }),
             light: kept.light,
             has_light,
             version: Version::restored(kept.version),
@@ -102,17 +105,24 @@ impl Offsets {
         mapped(self.resets.clone(), |reset| reset.next)
     }
 
-    /// A group says how far it is.
-    pub(super) fn commit(&mut self, group: &Text, of: &QueueRef, next: QueueOffset) {
-        if self.reset_of(group, of).is_none() {
-            self.set(group, of, next);
+    /// A member of a group says how far that is.
+    pub(super) fn commit(&mut self, group: &Text, of: &QueueRef, conn: ConnId, next: QueueOffset) {
+        if let Some(reset) = self.reset_of(group, of) {
+            if reset.taker != Some(conn) {
+                return;
+            }
+            // It has consumed what it got there.
+            if reset.next != next {
+                self.close_reset(group, of);
+            }
         }
+        self.set(group, of, next);
     }
 
     /// An operator says where a group is to go on.
     pub(super) fn reset(&mut self, group: &Text, of: &QueueRef, next: QueueOffset) {
         let queues = self.resets.entry((of.topic.detached(), group.detached())).or_default();
-        queues.insert(of.queue, Reset { next, is_told: false });
+        queues.insert(of.queue, Reset { next, is_told: false, taker: None });
         self.set(group, of, next);
         self.changed = true;
     }
@@ -125,12 +135,29 @@ impl Offsets {
     }
 
     /// Where a pull for the group from `asked` on is to be moved, if an operator set that.
-    pub(super) fn moved(&mut self, group: &Text, of: &QueueRef, asked: i64) -> Option<QueueOffset> {
-        let Reset { next, is_told } = *self.reset_of(group, of)?;
-        if !is_told || u64::try_from(asked) != Ok(next.get()) {
-            self.told(group, of);
-            return Some(next);
+    pub(super) fn moved(
+        &mut self,
+        group: &Text,
+        of: &QueueRef,
+        conn: ConnId,
+        asked: i64,
+    ) -> Option<QueueOffset> {
+        let Reset { next, is_told, taker } = *self.reset_of(group, of)?;
+        let is_there = is_told && u64::try_from(asked) == Ok(next.get());
+        if taker == Some(conn) && !is_there {
+            self.close_reset(group, of);
+            return None;
         }
+        let reset = self.reset_mut(group, of)?;
+        if is_there {
+            reset.taker = Some(conn);
+            return None;
+        }
+        reset.is_told = true;
+        Some(next)
+    }
+
+    fn close_reset(&mut self, group: &Text, of: &QueueRef) {
         let key = (of.topic.clone(), group.clone());
         if let Some(queues) = self.resets.get_mut(&key) {
             queues.remove(&of.queue);
@@ -139,22 +166,21 @@ impl Offsets {
             }
         }
         self.changed = true;
-        None
+    }
+
+    fn reset_mut(&mut self, group: &Text, of: &QueueRef) -> Option<&mut Reset> {
+        if self.resets.is_empty() {
+            return None;
+        }
+        self.resets.get_mut(&(of.topic.clone(), group.clone()))?.get_mut(&of.queue)
     }
 
     /// Where the group is to go on, for somebody who means to.
     pub(super) fn position(&mut self, group: &Text, of: &QueueRef) -> Option<QueueOffset> {
-        self.told(group, of);
-        self.committed(group, of)
-    }
-
-    fn told(&mut self, group: &Text, of: &QueueRef) {
-        if self.reset_of(group, of).is_some()
-            && let Some(queues) = self.resets.get_mut(&(of.topic.clone(), group.clone()))
-            && let Some(reset) = queues.get_mut(&of.queue)
-        {
+        if let Some(reset) = self.reset_mut(group, of) {
             reset.is_told = true;
         }
+        self.committed(group, of)
     }
 
     fn set(&mut self, group: &Text, of: &QueueRef, next: QueueOffset) {
@@ -296,9 +322,10 @@ impl Offsets {
         for ((topic, group), queues) in &self.resets {
             into.bytes(topic.as_bytes());
             into.bytes(group.as_bytes());
-            for (queue, Reset { next, is_told }) in queues {
+            for (queue, Reset { next, is_told, taker }) in queues {
                 into.number(u64::from(queue.cast_unsigned()));
                 into.number(next.get() << 1 | u64::from(*is_told));
+                into.number(taker.map_or(0, |conn| conn.0));
             }
         }
         for (key, next) in &self.light {

@@ -65,7 +65,8 @@ impl<D: Disk> Broker<D> {
             return self.refuse(caller, code, remark);
         }
         if let Some(offset) = pull.commit.and_then(|offset| u64::try_from(offset).ok()) {
-            self.offsets.commit(&pull.group, &pull.from, QueueOffset::new(offset));
+            let next = QueueOffset::new(offset);
+            self.offsets.commit(&pull.group, &pull.from, caller.conn, next);
         }
         let patience = pull.hold_ms.map(|ms| {
             if self.config.long_polling {
@@ -137,7 +138,7 @@ impl<D: Disk> Broker<D> {
             Err((code, remark)) => return self.refuse(caller, code, remark),
         };
         let Pull { group, from, offset, .. } = &*pull;
-        if let Some(next) = self.offsets.moved(group, from, *offset) {
+        if let Some(next) = self.offsets.moved(group, from, caller.conn, *offset) {
             let moved = self.moved_to(from, next);
             return self.answer(caller, BrokerResponse::Pulled(Box::new(moved)));
         }

@@ -102,7 +102,7 @@ impl<D: Disk> Broker<D> {
                 return Err((Code::RequestCodeNotSupported, remark));
             }
             BrokerRequest::UpdateOffset { group, of, offset } => {
-                self.update_offset(now.wall, &group, &of, offset)?
+                self.update_offset(now.wall, caller, &group, &of, offset)?
             }
             BrokerRequest::ViewMessage { at } => BrokerResponse::Message(self.find(at)?),
             BrokerRequest::Send(_) | BrokerRequest::SendBack(_) | BrokerRequest::Pull(_) => {
@@ -271,6 +271,7 @@ impl<D: Disk> Broker<D> {
     fn update_offset(
         &mut self,
         wall: Wall,
+        caller: &Caller,
         group: &Text,
         of: &QueueRef,
         next: i64,
@@ -286,7 +287,7 @@ impl<D: Disk> Broker<D> {
             let remark = format!("commitOffset={next}: an offset is 0 or more");
             return Err((Code::InvalidParameter, remark));
         };
-        self.offsets.commit(group, of, QueueOffset::new(next));
+        self.offsets.commit(group, of, caller.conn, QueueOffset::new(next));
         Ok(BrokerResponse::Done)
     }
 }

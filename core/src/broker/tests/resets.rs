@@ -108,6 +108,38 @@ fn a_running_group_is_moved_and_its_old_commits_do_not_count() {
     assert_eq!(rig.pulled(37, "t", 5).status, PullStatus::Found, "it is over");
 }
 
+/// Two members may have a queue at once while they rebalance.
+#[test]
+fn a_member_is_moved_until_another_has_what_it_got_there() {
+    let of_conn = |rig: &mut Rig, ms, conn, request| {
+        let caller = Caller { conn: ConnId(conn), ..caller(7) };
+        rig.broker.handle(at(ms), Input::Request { caller, request });
+        rig.run(ms).pop().map(|(_, response)| response)
+    };
+    let status = |response| match response {
+        Some(BrokerResponse::Pulled(pulled)) => pulled.status,
+        other => panic!("{other:?}"),
+    };
+    let mut rig = consumed();
+    assert_eq!(moved(rig.one(31, reset(2))), [2]);
+    for (conn, offset, expected) in [
+        (1, 9, PullStatus::OffsetReset),
+        (1, 2, PullStatus::Found),
+        (2, 9, PullStatus::OffsetReset),
+    ] {
+        assert_eq!(status(of_conn(&mut rig, 32, conn, pull("t", offset, None))), expected);
+    }
+    // The first member's answer was lost, it is gone; or it has it, and says so.
+    of_conn(&mut rig, 33, 2, commit(9));
+    assert_eq!(rig.one(33, position("g")), BrokerResponse::Offset(2));
+    assert_eq!(status(of_conn(&mut rig, 34, 2, pull("t", 2, None))), PullStatus::Found);
+    of_conn(&mut rig, 35, 1, commit(4));
+    assert_eq!(rig.one(35, position("g")), BrokerResponse::Offset(2));
+    assert_eq!(status(of_conn(&mut rig, 36, 2, pull("t", 9, None))), PullStatus::Found);
+    of_conn(&mut rig, 37, 1, commit(4));
+    assert_eq!(rig.one(37, position("g")), BrokerResponse::Offset(4));
+}
+
 /// It may have more in hand: only who was told is there on purpose.
 #[test]
 fn who_pulls_there_by_chance_is_moved_as_well() {
