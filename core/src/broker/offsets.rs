@@ -204,8 +204,7 @@ impl Offsets {
         if self.resets.get(&key).is_some_and(|queues| queues.contains_key(&queue)) {
             return;
         }
-        let queues = self.table.entry((topic.clone(), group.clone())).or_default();
-        let known = queues.entry(queue).or_default();
+        let known = self.table.entry(key).or_default().entry(queue).or_default();
         self.changed |= known.next < next;
         known.next = next.max(known.next);
     }

@@ -73,7 +73,6 @@ impl<D: Disk> Broker<D> {
     ) -> Result<(After, BrokerResponse), Refusal> {
         let CloneOffsets { from, to, topic, offline } = wanted;
         self.refuse_as_slave()?;
-        self.groups.ensure(now.wall, to)?;
         let online = self.clients.consumer_group(from).filter(|_| !offline);
         let counts = |of: &Text| {
             topic.as_ref().is_none_or(|topic| topic == of)
@@ -91,6 +90,7 @@ impl<D: Disk> Broker<D> {
             let remark = format!("the group {from} has consumed nothing there: nothing to clone");
             return Err((Code::SystemError, remark));
         }
+        self.groups.ensure(now.wall, to)?;
         let (after, _) = self.move_group(now, to, &moves);
         Ok((after, BrokerResponse::Done))
     }

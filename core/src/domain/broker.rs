@@ -323,16 +323,16 @@ impl CreateTopic {
 /// What a broker may be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BrokerRequest {
-    /// 314.
-    CloneOffsets(Box<CloneOffsets>),
-    /// 200 UPDATE_AND_CREATE_SUBSCRIPTIONGROUP; 225 for more than one: all of them, or none.
-    /// Attributes are changes: `+key` sets one, `-key` takes it away.
-    ConfigureGroups(Vec<GroupConfig>),
     /// 317 GET_BROKER_CONSUME_STATS: how all groups get on.
     AllConsumeStats {
         /// In topics that keep order across brokers, only.
         only_ordered: bool,
     },
+    /// 314.
+    CloneOffsets(Box<CloneOffsets>),
+    /// 200 UPDATE_AND_CREATE_SUBSCRIPTIONGROUP; 225 for more than one: all of them, or none.
+    /// Attributes are changes: `+key` sets one, `-key` takes it away.
+    ConfigureGroups(Vec<GroupConfig>),
     /// 208 GET_CONSUME_STATS: how a group gets on.
     ConsumeStats {
         /// Group.

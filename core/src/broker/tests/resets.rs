@@ -255,6 +255,7 @@ fn a_group_goes_on_where_another_is() {
         BrokerRequest::CloneOffsets(Box::new(CloneOffsets { from, to, topic, offline: false }))
     };
     assert_eq!(refused(rig.one(31, clone(Some("u")))), Code::SystemError);
+    assert!(!rig.broker.groups.table().contains_key("h"), "what is refused makes no group");
     assert_eq!(rig.one(32, clone(None)), BrokerResponse::Done);
     assert_eq!(rig.one(33, position("h")), BrokerResponse::Offset(6));
     assert_eq!(rig.one(33, position("g")), BrokerResponse::Offset(6));
